@@ -1,0 +1,83 @@
+# meshd's workshop. `make` lists what there is; each target installs what it needs, once.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+OLD    := .venv-redis4
+PIP    := -m pip --disable-pip-version-check --quiet install
+TESTS  ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format format-check lint types imports budgets \
+        test-matrix test-redis4 redis-server clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## start everything in the foreground and run every built-in task
+	@$(BIN)/meshd dev --demo
+
+test: $(VENV)/.dev redis-server ## all tests (TESTS=tests/unit for some of them)
+	$(BIN)/python -m pytest $(TESTS)
+
+check: format-check lint types imports budgets test ## exactly what CI wants to see
+
+format: $(VENV)/.dev ## rewrite the source in the one format
+	$(BIN)/ruff check --fix --exit-zero --quiet .
+	$(BIN)/ruff format .
+
+format-check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+
+lint: $(VENV)/.dev ## ruff
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev ## mypy --strict
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev ## import-linter: the floors
+	$(BIN)/lint-imports --no-logo
+
+budgets: $(VENV)/.dev ## sizes, docstrings, names
+	$(BIN)/python -m pytest -q tests/unit/test_budgets.py
+
+test-matrix: test-redis4 test ## the tests on the oldest redis-py (4.3.4, no hiredis) and the newest
+
+# redis-py 4.3.4 leaves the socket of a failed connect to the garbage collector, which says so.
+test-redis4: $(OLD)/.dev redis-server
+	$(OLD)/bin/python -m pytest -W ignore::ResourceWarning tests/unit tests/redis tests/processes
+
+clean: ## remove everything that is not source
+	rm -rf .venv* build dist *.egg-info .hypothesis .*_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- what the targets stand on -------------------------------------------------------------------
+
+$(VENV)/.run: pyproject.toml | $(BIN)/python
+	$(BIN)/python $(PIP) --editable '.[demo,fast]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python $(PIP) --editable '.[dev,demo,fast]'
+	@touch $@ $(VENV)/.run
+
+$(OLD)/.dev: pyproject.toml | $(OLD)/bin/python
+	$(OLD)/bin/python $(PIP) --editable '.[dev]' 'redis==4.3.4'
+	@touch $@
+
+%/bin/python:
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	    echo "$(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv" >&2; \
+	    exit 1; }
+	$(PYTHON) -m venv $*
+
+# The tests use a real redis-server where there is one, and say what they left out where not.
+redis-server:
+	@command -v redis-server >/dev/null && exit; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing redis-server for the tests"; \
+	    apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+	        apt-get install -qy --no-install-recommends redis-server; \
+	else \
+	    echo "no redis-server here: the tests that need one are left out (apt install redis-server)"; \
+	fi

@@ -1,0 +1,1 @@
+"""The tests; each folder says what must be running for it."""

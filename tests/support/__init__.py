@@ -1,0 +1,1 @@
+"""What tests share: servers, daemons, waiting, and the search for what was left behind."""
