@@ -1,0 +1,51 @@
+"""meshd's configuration: `load` it, `describe` it, and read durations, sizes and instance names.
+
+Settings are values: nothing here connects, starts or writes. Every mistake is a ConfigError that
+names file, key, what was found, what was expected, and the remedy.
+
+units, wording, redis_url   text
+forms, schema               what there is to set
+sources, check, load        how it is found and put together
+show, instance              what others ask of it
+"""
+
+from __future__ import annotations
+
+from meshd.config.instance import Instance, kind_of, parse_instance
+from meshd.config.load import load
+from meshd.config.redis_url import masked
+from meshd.config.schema import (
+    BUILT_IN_KINDS,
+    KindSettings,
+    LogSettings,
+    RedisSettings,
+    RetryCurve,
+    Settings,
+    SupervisorSettings,
+    WorkerSettings,
+)
+from meshd.config.show import describe
+from meshd.config.sources import DEFAULT_FILE
+from meshd.config.units import format_duration, format_size, parse_duration, parse_size
+
+__all__ = [
+    "BUILT_IN_KINDS",
+    "DEFAULT_FILE",
+    "Instance",
+    "KindSettings",
+    "LogSettings",
+    "RedisSettings",
+    "RetryCurve",
+    "Settings",
+    "SupervisorSettings",
+    "WorkerSettings",
+    "describe",
+    "format_duration",
+    "format_size",
+    "kind_of",
+    "load",
+    "masked",
+    "parse_duration",
+    "parse_instance",
+    "parse_size",
+]
