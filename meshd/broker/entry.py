@@ -1,0 +1,93 @@
+"""A claimed entry, read: its envelope, payload and task; or why it can never become a task, and the
+dead letter that says so. It asks Redis nothing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from meshd.broker.settlement import Settlement, dead_letter
+from meshd.broker.slot import Claimed
+from meshd.errors import BadInput
+from meshd.protocol import (
+    BAD_INPUT,
+    Envelope,
+    Error,
+    Run,
+    Task,
+    decode_task,
+    new_id,
+    split_entry,
+)
+
+_LONE = " that UTF-8 can hold: it has half of a surrogate pair"
+
+
+class Entry(NamedTuple):
+    """What lay in the queue. A bare payload gets an envelope with its task's id, or a new one."""
+
+    payload: bytes
+    envelope: Envelope
+    task: Task
+
+
+class Refused(Exception):
+    """An entry that cannot become a task: what is known of it, and why."""
+
+    def __init__(self, claimed: Claimed, envelope: Envelope, why: BadInput) -> None:
+        super().__init__(str(why))
+        self.claimed = claimed
+        self.envelope = envelope
+        self.why = why
+
+    def settlement(self, worker_id: str, host: str, now: float) -> Settlement:
+        """Its burial; `now` is Unix seconds."""
+        why, envelope = self.why, self.envelope
+        run = Run(envelope.id, why.task_type, worker_id, envelope.attempts + 1, None, 0.0)
+        error = Error(why.code, str(why))
+        return dead_letter(self.claimed.number, envelope, run, "bad_input", error, host, now)
+
+
+def read_entry(claimed: Claimed, limit: int, now: float) -> Entry:
+    """Decode an entry. Raises Refused. `limit` is max_payload in bytes, `now` Unix seconds."""
+    envelope = None
+    try:
+        if isinstance(claimed.entry, int):
+            raise BadInput(
+                "too_large",
+                f"{BAD_INPUT['too_large']}: it has {claimed.entry} bytes, the limit is {limit}",
+            )
+        envelope, payload = _split(claimed.entry)
+        task = _sayable(decode_task(payload))
+    except BadInput as why:
+        known = envelope or Envelope(why.task_id or new_id(), first_at=now)
+        raise Refused(claimed, known, why) from None
+    if envelope is None:
+        envelope = Envelope(task.id or new_id(), first_at=now)
+    return Entry(payload, envelope, task)
+
+
+def _split(entry: bytes) -> tuple[Envelope | None, bytes]:
+    envelope, payload = split_entry(entry)
+    if envelope is None:
+        return None, payload
+    # Anybody may push an envelope: what is reckoned with and written again must be of its type.
+    is_time = type(envelope.first_at) in (int, float) and 0 <= envelope.first_at < 1e15
+    if not is_time or type(envelope.cause) is not str:
+        raise BadInput("bad_envelope", BAD_INPUT["bad_envelope"], task_id=envelope.id)
+    return envelope, payload
+
+
+def _sayable(task: Task) -> Task:
+    r"""The task, whose type and unique key have to be sent to Redis: JSON's "\ud800" cannot be."""
+    try:
+        task.type.encode()
+    except UnicodeEncodeError:
+        raise BadInput("bad_type", BAD_INPUT["bad_type"] + _LONE, task_id=task.id) from None
+    try:
+        (task.unique or "").encode()
+    except UnicodeEncodeError:
+        raise BadInput(
+            "bad_member", f"unique{_LONE}", task_id=task.id, task_type=task.type
+        ) from None
+    return task

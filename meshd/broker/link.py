@@ -1,0 +1,281 @@
+"""One connection to Redis: packed commands out, replies in, every failure as a broker error.
+
+It never reconnects and never repeats a call: whoever holds the link decides what a call that was
+given up on means. Pooling, retries and health checks of redis-py are bypassed on purpose.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+import socket
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from redis.backoff import NoBackoff
+from redis.connection import AbstractConnection, Connection, parse_url
+from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from meshd.broker.scripts import SCRIPTS
+from meshd.config import RedisSettings
+from meshd.errors import BrokerError, BrokerUnavailable
+
+Argument = bytes | str | int
+
+TEN_YEARS = 10 * 365 * 86_400.0
+OLDEST_SERVER = (5, 0)
+_BLMOVE_SINCE = (6, 2)
+#: Refusals that pass without anybody changing a queue: the server is elsewhere, full or closed.
+_PASSING = frozenset(
+    ("LOADING", "READONLY", "MASTERDOWN", "OOM", "MISCONF", "NOAUTH", "WRONGPASS", "NOPERM",
+     "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY", "UNBLOCKED", "NOGOODSLAVE")
+)  # fmt: skip
+#: How Redis 5 and 6 pass on the refusal of a command within a script.
+_IN_SCRIPT = re.compile(r": -([A-Z]+) ")
+
+
+class Server(NamedTuple):
+    """What a server said of itself when the link was opened."""
+
+    version: tuple[int, int]
+    text: str  # as a person writes it: "Redis 7.0.15"
+
+    @property
+    def knows_blmove(self) -> bool:
+        return self.version >= _BLMOVE_SINCE
+
+
+def pack(arguments: Iterable[Argument]) -> bytes:
+    """A command in RESP (https://redis.io/docs/reference/protocol-spec/), ready to be sent."""
+    parts = []
+    for argument in arguments:
+        if isinstance(argument, str):
+            argument = argument.encode()
+        elif isinstance(argument, int):
+            argument = b"%d" % argument
+        parts.append(b"$%d\r\n%b\r\n" % (len(argument), argument))
+    return b"*%d\r\n%b" % (len(parts), b"".join(parts))
+
+
+class Link:
+    """A connected, authenticated socket. Raises BrokerUnavailable when the server is away or
+    cannot serve, BrokerError for any other refusal.
+    """
+
+    def __init__(self, connection: AbstractConnection, address: str, server: Server) -> None:
+        self._connection = connection
+        self.address = address
+        self.server = server
+
+    def fileno(self) -> int:
+        """The socket's descriptor, for a selector; valid until `close`."""
+        return int(self._sock().fileno())
+
+    def call(self, *arguments: Argument) -> Any:
+        """Send one command and read its reply."""
+        self.send(*arguments)
+        return self.receive()
+
+    def send(self, *arguments: Argument) -> None:
+        """Send one command; its reply must be read with `receive`."""
+        self._send(pack(arguments))
+
+    def receive(self) -> Any:
+        """The next reply; waits for the socket time-out at the longest."""
+        self._sock()
+        try:
+            return self._connection.read_response()
+        except (RedisError, OSError) as error:
+            raise self._as_broker_error(error) from error
+
+    def pipeline(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Send commands together and read all replies; the first refusal is raised at the end."""
+        self._send(b"".join(map(pack, commands)))
+        replies: list[Any] = []
+        refusal: BrokerError | None = None
+        for _ in commands:
+            try:
+                replies.append(self.receive())
+            except BrokerError as error:
+                refusal = refusal or error
+                if self._connection._sock is None:  # noqa: SLF001  see _sock
+                    break
+        if refusal:
+            raise refusal
+        return replies
+
+    def script(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        """Run a script by its digest, loading it when the server does not know it (any more)."""
+        return self.run_packed(pack((b"EVALSHA", SCRIPTS[name].sha, len(keys), *keys, *arguments)))
+
+    def run_packed(self, command: bytes) -> Any:
+        """Run an EVALSHA that was packed by the caller."""
+        self._send(command)
+        try:
+            return self._connection.read_response()
+        except NoScriptError:
+            self.load_scripts()
+        except (RedisError, OSError) as error:
+            raise self._as_broker_error(error) from error
+        self._send(command)
+        return self.receive()
+
+    def run_all(self, commands: Sequence[bytes]) -> list[Any]:
+        """Run packed EVALSHAs together; of each the reply, or the BrokerError that refused it.
+
+        Raises BrokerUnavailable when the connection is lost: how many of them ran is unknown.
+        """
+        replies = self._replies(commands)
+        # A script that the server does not know ran nothing: it can be asked for again.
+        unknown = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:
+            self.load_scripts()
+            again = self._replies([commands[at] for at in unknown])
+            for at, reply in zip(unknown, again, strict=True):
+                replies[at] = reply
+        return [
+            self._as_broker_error(reply) if isinstance(reply, RedisError) else reply
+            for reply in replies
+        ]
+
+    def _replies(self, commands: Sequence[bytes]) -> list[Any]:
+        """The replies to packed commands; a refusal is one of them."""
+        self._send(b"".join(commands))
+        replies: list[Any] = []
+        for _ in commands:
+            try:
+                replies.append(self._connection.read_response())
+            except ResponseError as refusal:
+                replies.append(refusal)
+            except (RedisError, OSError) as error:
+                raise self._as_broker_error(error) from error
+        return replies
+
+    def load_scripts(self) -> None:
+        self.pipeline([(b"SCRIPT", b"LOAD", script.source) for script in SCRIPTS.values()])
+
+    def has_reply(self) -> bool:
+        """Whether a reply can be read without waiting."""
+        self._sock()
+        try:
+            return bool(self._connection.can_read(timeout=0))
+        except (RedisError, OSError) as error:
+            raise self._as_broker_error(error) from error
+
+    def close(self) -> None:
+        self._connection.disconnect()  # type: ignore[no-untyped-call]
+
+    def _sock(self) -> socket.socket:
+        """The open socket. redis-py would quietly open another one for the next command, and that
+        would be a new connection under an old generation; it has no public way to look.
+        """
+        sock: socket.socket | None = self._connection._sock  # noqa: SLF001
+        if sock is None:
+            raise BrokerUnavailable(f"the connection to {self.address} is closed")
+        return sock
+
+    def _send(self, packed: bytes) -> None:
+        self._sock()
+        try:
+            self._connection.send_packed_command(  # type: ignore[no-untyped-call]
+                (packed,), check_health=False
+            )
+        except (RedisError, OSError) as error:
+            raise self._as_broker_error(error) from error
+
+    def _as_broker_error(self, error: Exception) -> BrokerError:
+        return as_broker_error(error, self.address)
+
+
+def as_broker_error(error: Exception, address: str) -> BrokerError:
+    """What a failure of redis-py means to meshd."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, RedisTimeoutError):
+        return BrokerUnavailable(f"Redis at {address} does not answer")
+    if isinstance(error, AuthenticationError):
+        return BrokerUnavailable(f"Redis at {address} refuses the password: {text}")
+    if isinstance(error, (RedisConnectionError, OSError)):
+        return BrokerUnavailable(f"Redis at {address} is not available: {text}")
+    if isinstance(error, ResponseError):
+        codes = {text.split(" ", 1)[0], *_IN_SCRIPT.findall(text)}
+        # redis-py strips the code where it has a class for it.
+        if codes & _PASSING or type(error).__name__ in _PASSING_CLASSES:
+            return BrokerUnavailable(f"Redis at {address} cannot serve: {text}")
+    return BrokerError(f"Redis at {address} refuses: {text}")
+
+
+_PASSING_CLASSES = frozenset(
+    ("ReadOnlyError", "OutOfMemoryError", "NoPermissionError", "BusyLoadingError",
+     "MasterDownError", "ClusterDownError", "TryAgainError")
+)  # fmt: skip
+
+
+def connect(settings: RedisSettings) -> Link:
+    """Open a link and make sure that the server can run meshd's scripts.
+
+    Raises BrokerUnavailable, also for a server that is too old and for a wrong password: both can
+    be put right while a daemon waits.
+    """
+    address = settings.url
+    connection = _connection(settings)
+    try:
+        connection.connect()  # type: ignore[no-untyped-call]
+    except (RedisError, OSError) as error:
+        raise as_broker_error(error, address) from error
+    link = Link(connection, address, Server((0, 0), "unknown"))
+    try:
+        link.server = _server(link)
+        link.load_scripts()
+    except BrokerError:
+        link.close()
+        raise
+    return link
+
+
+def _connection(settings: RedisSettings) -> AbstractConnection:
+    arguments: dict[str, Any] = dict(parse_url(settings.url))  # type: ignore[no-untyped-call]
+    connection_class = arguments.pop("connection_class", Connection)
+    if settings.password is not None:
+        arguments["password"] = settings.password
+    arguments |= {
+        "socket_timeout": settings.socket_timeout,
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+    }
+    if not settings.url.startswith("unix:"):
+        arguments["socket_connect_timeout"] = settings.connect_timeout
+    known = inspect.signature(AbstractConnection.__init__).parameters
+    # Neither a third protocol nor the library's name: each costs a round trip, old servers refuse.
+    if "protocol" in known:
+        arguments["protocol"] = 2
+    if "driver_info" in known:
+        arguments["driver_info"] = None
+    elif "lib_name" in known:
+        arguments |= {"lib_name": None, "lib_version": None}
+    connection: AbstractConnection = connection_class(**arguments)
+    return connection
+
+
+def _server(link: Link) -> Server:
+    said = dict(
+        line.split(":", 1)
+        for line in link.call(b"INFO", b"server").decode().splitlines()
+        if ":" in line
+    )
+    text = said.get("redis_version", "0.0")
+    major, minor = (int(part) for part in (text.split(".") + ["0"])[:2])
+    if (major, minor) < OLDEST_SERVER:
+        raise BrokerUnavailable(
+            f"Redis at {link.address} is version {text}; meshd needs 5.0 or newer: upgrade it"
+        )
+    valkey = said.get("valkey_version")
+    return Server((major, minor), f"Valkey {valkey}" if valkey else f"Redis {text}")
+
+
+def milliseconds(seconds: float) -> int:
+    """Whole milliseconds, ten years at the most: what a script can add to a time."""
+    return math.ceil(min(seconds, TEN_YEARS) * 1000)

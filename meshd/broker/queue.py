@@ -1,0 +1,217 @@
+"""What anybody may do with a queue without owning a slot: submit, promote, relay, look.
+
+Also the two registers that belong to no queue: `meshd:kinds` and `meshd:types`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from meshd.broker.link import Argument, Link, milliseconds, pack
+from meshd.broker.scripts import SCRIPTS
+from meshd.errors import QueueFull
+from meshd.protocol import (
+    INBOX,
+    KINDS,
+    KNOWN_SECONDS,
+    PREFIX_LENGTH,
+    RELAYED_SECONDS,
+    TYPE_LIFE_SECONDS,
+    TYPES,
+    Keys,
+    check_kind,
+    queue_of,
+)
+
+PROMOTED_AT_ONCE = 1000
+UNIQUE_SECONDS = 86_400.0
+_REGISTRATION = re.compile(rb"([a-z]+) (\d+)")
+
+
+class Guard(NamedTuple):
+    """What makes a submit refuse: an id that is known, a unique key that is held."""
+
+    id: str | None = None
+    unique: str | None = None
+    unique_ttl: float = UNIQUE_SECONDS
+    holder: str = ""  # the id that the unique key will hold
+
+
+NOTHING = Guard()
+Command = tuple[list[str], list[Argument]]  # keys and arguments of the submit script
+
+
+class Submitted(NamedTuple):
+    """`state` is submitted, known (this id was submitted before) or unique (`id` holds the key)."""
+
+    state: Literal["submitted", "known", "unique"]
+    id: str | None
+
+
+class Promoted(NamedTuple):
+    """How many tasks were moved, and the seconds until the next is due (None: none is)."""
+
+    moved: int
+    next_in: float | None
+
+
+class Depth(NamedTuple):
+    """How many tasks are where in one queue."""
+
+    waiting: int
+    scheduled: int
+    dead: int
+    paused: bool
+    stats: Mapping[str, int]
+
+
+def submit_command(
+    keys: Keys,
+    payloads: Sequence[bytes],
+    *,
+    delay: float = 0.0,
+    urgent: bool = False,
+    guard: Guard = NOTHING,
+) -> Command:
+    """What the submit script is told; `delay` is in seconds."""
+    known = keys.queue if guard.id is None else keys.known(guard.id)
+    unique = keys.queue if guard.unique is None else keys.unique(guard.unique)
+    return (
+        [keys.queue, keys.scheduled, keys.seq, keys.limits, known, unique],
+        [
+            guard.id or guard.holder, KNOWN_SECONDS, milliseconds(guard.unique_ttl),
+            milliseconds(delay), b"u" if urgent else b"-", *payloads,
+        ],
+    )  # fmt: skip
+
+
+def submit_all(link: Link, commands: Iterable[Command]) -> list[Any]:
+    """Run what `submit_command` made in one round trip; of each the reply, for `submitted`, or the
+    BrokerError that refused it. Raises BrokerUnavailable when it is unknown what was pushed.
+    """
+    sha = SCRIPTS["submit"].sha
+    return link.run_all(
+        [pack((b"EVALSHA", sha, len(keys), *keys, *arguments)) for keys, arguments in commands]
+    )
+
+
+def server_time(link: Link) -> float:
+    """Unix seconds by Redis's clock, which all due times and deadlines go by."""
+    seconds, microseconds = link.call(b"TIME")
+    return int(seconds) + int(microseconds) / 1e6
+
+
+def submitted(keys: Keys, reply: Sequence[bytes | int]) -> Submitted:
+    """What the submit script answered. Raises QueueFull."""
+    state = reply[0]
+    if state == b"full":
+        raise QueueFull(
+            f"{keys.queue} holds {reply[1]!r} tasks and its max_length is {reply[2]!r}: "
+            "submit again later, or raise max_length in the kind's configuration"
+        )
+    other = reply[1]
+    if isinstance(other, bytes):
+        return Submitted("known" if state == b"known" else "unique", other.decode())
+    return Submitted("submitted", None)
+
+
+def promote(link: Link, keys: Keys) -> Promoted:
+    """Move tasks that are due to their queue, 1,000 at most."""
+    moved, wait_ms = link.script(
+        "promote", [keys.scheduled, keys.queue, keys.stats], [PROMOTED_AT_ONCE, PREFIX_LENGTH]
+    )
+    return Promoted(moved, None if wait_ms < 0 else wait_ms / 1000)
+
+
+def relay(
+    link: Link, origin: str, target: Keys, entry: bytes, *,
+    urgent: bool = False, guard: Guard = NOTHING,
+) -> bool:  # fmt: skip
+    """Push an entry of another queue; False when this `origin` was relayed before. A unique key in
+    `guard` is locked for its holder, unless somebody holds it.
+    """
+    unique = [] if guard.unique is None else [target.unique(guard.unique)]
+    pushed = link.script(
+        "relay",
+        [target.relayed(origin), target.queue, *unique],
+        [
+            RELAYED_SECONDS, entry, b"u" if urgent else b"-",
+            guard.holder, milliseconds(guard.unique_ttl),
+        ],
+    )  # fmt: skip
+    return bool(pushed == 1)
+
+
+def register(link: Link, kind: str, types: Iterable[str]) -> None:
+    """Say that a kind exists and which types its handlers run."""
+    link.call(b"SADD", KINDS, check_kind(kind))
+    link.script("register", [TYPES], [kind, *types])
+
+
+def kinds(link: Link) -> list[str]:
+    """All kinds that ever had a worker, sorted."""
+    return sorted(kind.decode() for kind in link.call(b"SMEMBERS", KINDS))
+
+
+def kinds_of(link: Link, task_type: str) -> list[str]:
+    """The kinds that registered this type within the last day."""
+    value, (seconds, _) = link.pipeline([(b"HGET", TYPES, task_type), (b"TIME",)])
+    oldest = int(seconds) - TYPE_LIFE_SECONDS
+    return [
+        kind.decode()
+        for kind, registered in _REGISTRATION.findall(value or b"")
+        if int(registered) >= oldest
+    ]
+
+
+def shortest(link: Link, of: Sequence[str]) -> str:
+    """The kind whose queue is the shortest; the first of equals."""
+    if len(of) == 1:
+        return of[0]
+    lengths = link.pipeline([(b"LLEN", queue_of(kind)) for kind in of])
+    return min(zip(lengths, of, strict=True), key=lambda pair: int(pair[0]))[1]
+
+
+def depth(link: Link, keys: Keys) -> Depth:
+    """How full a queue is, and its counters."""
+    waiting, scheduled, dead, paused, stats = link.pipeline(
+        [
+            (b"LLEN", keys.queue), (b"ZCARD", keys.scheduled), (b"ZCARD", keys.dead),
+            (b"EXISTS", keys.paused), (b"HGETALL", keys.stats),
+        ]
+    )  # fmt: skip
+    counters = {
+        name.decode(): int(count) for name, count in zip(stats[::2], stats[1::2], strict=True)
+    }
+    return Depth(waiting, scheduled, dead, bool(paused), counters)
+
+
+def slots(link: Link, keys: Keys) -> dict[str, tuple[str, bytes | None]]:
+    """The slots of a queue: name -> owner token (or -), and what its owner last said (JSON)."""
+    pairs = link.call(b"HGETALL", keys.slots)
+    names = [name.decode() for name in pairs[::2]]
+    if not names:
+        return {}
+    said = link.call(b"MGET", *(keys.about(name) for name in names))
+    owners = (owner.decode() for owner in pairs[1::2])
+    return dict(zip(names, zip(owners, said, strict=True), strict=True))
+
+
+def alive(link: Link, keys: Keys, names: Sequence[str]) -> dict[str, bool]:
+    """Which slots have a lease."""
+    found = link.pipeline([(b"EXISTS", keys.lease(name)) for name in names])
+    return {name: bool(exists) for name, exists in zip(names, found, strict=True)}
+
+
+def result(link: Link, task_id: str, queues: Iterable[str]) -> bytes | None:
+    """The stored response of a task, wherever it ran; None while there is none."""
+    commands = [(b"GET", Keys(queue).result(task_id)) for queue in queues]
+    found = link.pipeline(commands)
+    return next((response for response in found if response is not None), None)
+
+
+def all_queues(link: Link) -> list[str]:
+    """The queues of all kinds, and the inbox."""
+    return [queue_of(kind) for kind in kinds(link)] + [INBOX]

@@ -1,0 +1,128 @@
+"""Owning one slot for the length of a daemon's life, over links that come and go: one for calls,
+one for the blocking move, and as many more as the daemon needs. The loop that turns the selector
+says when to connect, and what a loss means.
+"""
+
+from __future__ import annotations
+
+import selectors
+from collections.abc import Callable, Iterable, Sequence
+
+from meshd.broker.connector import Connector
+from meshd.broker.link import Link
+from meshd.broker.slot import Attachment, Claimed, Slot
+from meshd.errors import BrokerUnavailable, ClaimLost
+from meshd.lifecycle import Backoff
+
+WAIT_SECONDS = 2
+
+
+class Tenure:
+    """Who owns the lock of the slot makes one. Calls that reach Redis raise BrokerError.
+
+    `work_came`: a claim would find something. `waiting`: the blocking move is under way.
+    `trouble`: why there are no links.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Link],
+        slot: Slot,
+        selector: selectors.BaseSelector,
+        links: int = 2,
+    ) -> None:
+        self.slot = slot
+        self.connector = Connector(connect, number=links)
+        self.others: Sequence[Link] = ()
+        self.work_came = False
+        self.waiting = False
+        self.attached = False
+        self.trouble = "connecting"
+        self._selector = selector
+        self._backoff = Backoff(first=0.2, cap=2.0)
+        self._main: Link | None = None
+        self._blocking: Link | None = None
+        self._blocking_fd = -1
+        self._blocking_id = 0
+
+    @property
+    def up(self) -> bool:
+        return self._main is not None
+
+    @property
+    def main(self) -> Link:
+        """The link for calls. Raises BrokerUnavailable while there is none."""
+        if self._main is None:
+            raise BrokerUnavailable(self.trouble)
+        return self._main
+
+    def open(self, held: Iterable[Claimed] = ()) -> Attachment:
+        """Take the links that the connector has and own the slot over them. `held` is what is in
+        hand, to be put back into a data set that has lost it.
+        """
+        main, blocking, *self.others = self.connector.take()
+        self._main, self._blocking = main, blocking
+        self._blocking_fd = blocking.fileno()
+        self._selector.register(self._blocking_fd, selectors.EVENT_READ, self._answered)
+        self._blocking_id = int(blocking.call(b"CLIENT", b"ID"))
+        attachment = self.slot.resume(main) if self.attached else self._attach(main, held)
+        self.attached = True
+        self.trouble = ""
+        self.work_came = True
+        return attachment
+
+    def lost(self, trouble: str) -> float:
+        """Drop the links; the seconds to wait before the next attempt."""
+        if self._blocking_fd >= 0:
+            self._selector.unregister(self._blocking_fd)
+            self._blocking_fd = -1
+        for link in (self._main, self._blocking, *self.others):
+            if link is not None:
+                link.close()
+        self._main = self._blocking = None
+        self.others = ()
+        self.waiting = False
+        self.trouble = trouble
+        return self._backoff.next()
+
+    def given_up(self, lost: ClaimLost) -> bool:
+        """The slot is not ours any more. True when another owner has taken what it held, so that
+        everything in hand is void; False when Redis has merely lost its data.
+        """
+        self.attached = False
+        if lost.owner is not None:
+            return True
+        born = self.main.call(b"GET", self.slot.keys.born)
+        return born is not None and born.decode() == self.slot.born
+
+    def wait_for_work(self) -> None:
+        """Ask Redis to say when there is something to claim; at most one wait is pending."""
+        if not self.waiting and self._blocking is not None:
+            self.slot.ask_to_wait(self._blocking, WAIT_SECONDS)
+            self.waiting = True
+
+    def stop_waiting(self) -> None:
+        """End a pending wait and read its reply, so that nothing can land any more."""
+        if self.waiting:
+            self.main.call(b"CLIENT", b"UNBLOCK", self._blocking_id)
+            self._answered()
+
+    def close(self) -> None:
+        self.lost("closed")
+        self.connector.close()
+
+    def _attach(self, link: Link, held: Iterable[Claimed]) -> Attachment:
+        put_back = [claimed for claimed in held if not isinstance(claimed.entry, int)]
+        attachment = self.slot.attach(link, owner_is_dead=True, held=put_back)
+        claims = {claimed.number: claimed for claimed in (*put_back, *attachment.claims)}
+        return attachment._replace(claims=sorted(claims.values()))
+
+    def _answered(self) -> None:
+        """The reply of the pending wait: something lies in landing, or the time was over."""
+        if self._blocking is None:
+            return
+        self.waiting = False
+        if self._blocking.receive() is not None:
+            self.work_came = True
+        # Not when the links were opened: a server that is full, say, refuses only what comes then.
+        self._backoff.reset()
