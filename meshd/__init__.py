@@ -1,0 +1,70 @@
+"""meshd: background jobs the systemd way. This is what a program imports.
+
+`task`, `current_task`, `submit`, `Retry`, `Discard` and `BadData` serve handlers and stay within
+Python 3.9 and the standard library; `Client` serves producers and brings redis with it, so it is
+loaded when it is first asked for (PEP 562), never in a runner.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from meshd.current import CurrentTask, current_task, follow_up, running
+from meshd.errors import (
+    BadData,
+    Discard,
+    MeshdError,
+    Retry,
+    TaskCancelled,
+    TaskInterrupted,
+    TaskTimeout,
+)
+from meshd.handlers import task
+
+if TYPE_CHECKING:
+    from meshd.client import Client, Receipt
+
+__all__ = [
+    "BadData",
+    "Client",
+    "CurrentTask",
+    "Discard",
+    "MeshdError",
+    "Receipt",
+    "Retry",
+    "TaskCancelled",
+    "TaskInterrupted",
+    "TaskTimeout",
+    "current_task",
+    "submit",
+    "task",
+]
+
+__version__ = "0.1.0"
+
+
+def submit(
+    type: str,  # noqa: A002  the member's name on the wire
+    data: Any = None,
+    *,
+    kind: str | None = None,
+    id: str | None = None,  # noqa: A002
+    urgent: bool = False,
+) -> str:
+    """Submit a task; its id. Within a handler it travels with the handler's outcome: a handler that
+    fails afterwards has submitted nothing. Elsewhere it goes to the configured Redis at once.
+
+    Raises ProtocolError for what cannot be a task, BrokerError when Redis refuses it. `Client`
+    knows more ways to submit.
+    """
+    if running() is not None:
+        return follow_up(type, data, kind=kind, task_id=id, urgent=urgent)
+    default = importlib.import_module("meshd.client").default_client()
+    return str(default.submit(type, data, kind=kind, id=id, urgent=urgent).id)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Client", "Receipt"):
+        return getattr(importlib.import_module("meshd.client"), name)
+    raise AttributeError(f"module 'meshd' has no attribute {name!r}")
