@@ -1,0 +1,102 @@
+"""The command `meshd`: one module per command, found by its name. The only place that wires objects
+together and that knows exit codes.
+
+A command's module has `arguments(parser)` and `run(options) -> exit code`; it is imported when it
+is called for, so that no command pays for another's imports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import gc
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+import meshd
+from meshd.cli.exits import Exit, exit_for
+
+COMMANDS = {
+    "submit": "submit a task",
+    "result": "show what came of a task",
+    "ps": "list workers and queues",
+    "config": "check or show the configuration",
+    "dev": "run everything in the foreground on a private Redis",
+    "worker": "run one worker, such as a1",
+    "supervisor": "run the supervisor of this host",
+}
+_EPILOG = """exit codes:
+  0 done   1 the task failed   2 usage   69 Redis unavailable   75 not finished in time, or full
+  78 configuration
+
+examples:
+  meshd dev --demo                                       see it work, on nothing but Python
+  meshd submit primes.count '{"limit": 100000}' --wait   submit a task and wait for its result
+  redis-cli LPUSH queue:worker_a '{"type": "primes.count", "data": {"limit": 100000}}'
+  meshd COMMAND --help                                   what a command can do
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    # The kernel takes everything back at once; the interpreter would look through it for 30 ms.
+    atexit.register(gc.freeze)
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. The interpreter must not complain about it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return -signal.SIGPIPE % 256
+    except Exception as error:
+        known = exit_for(error)
+        if known is None:
+            raise
+        print(known.text, file=sys.stderr)
+        return known.code
+
+
+def _run(argv: list[str]) -> int:
+    name = argv[0] if argv else ""
+    if name not in COMMANDS:
+        _overview().parse_args(argv)
+        _overview().print_help()
+        return Exit.USAGE if not argv else Exit.DONE
+    command = _load(name)
+    parser = argparse.ArgumentParser(
+        prog=f"meshd {name}",
+        description=command.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.arguments(parser)
+    code: int = command.run(parser.parse_args(argv[1:]))
+    return code
+
+
+def _load(name: str) -> ModuleType:
+    """A command's module. Nothing of what is loaded with it can be garbage yet."""
+    gc.disable()
+    try:
+        return importlib.import_module(f"meshd.cli.{name}")
+    finally:
+        gc.enable()
+
+
+def _overview() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="meshd",
+        usage="meshd COMMAND [OPTIONS]",
+        description="Background jobs the systemd way.\n\ncommands:\n"
+        + "\n".join(f"  {name:<12}{summary}" for name, summary in COMMANDS.items()),
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"meshd {meshd.__version__}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=argparse.SUPPRESS)
+    return parser

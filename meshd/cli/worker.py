@@ -1,0 +1,55 @@
+"""Run one worker in the foreground.
+
+Its instance name is its kind with an optional number: a, a1, b2. It takes tasks from the queue of
+its kind until SIGTERM or Ctrl-C, which let the running task end; a second one interrupts it, and
+the task runs again elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+
+from meshd.broker.link import connect
+from meshd.cli.exits import Exit
+from meshd.cli.options import add_config, settings_of
+from meshd.config import Settings, kind_of, parse_instance
+from meshd.host import folder, take_place
+from meshd.logs import configure, get_events
+from meshd.systemd.notify import Notifier
+from meshd.worker.loop import Identity, Worker
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("instance", metavar="INSTANCE", help="letters with an optional number: a1")
+    add_config(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    settings = settings_of(options)
+    instance = parse_instance(options.instance)
+    kind = kind_of(instance, settings)
+    configure(settings.log_format, settings.log.level, service="worker", instance=instance.name)
+    notifier = Notifier.from_environment(os.environ)
+    place = take_place(
+        instance.name, settings.worker,
+        f"a worker {instance.name} is running on this host already; stop it first "
+        "or choose another instance name",
+    )  # fmt: skip
+    directory = folder(settings.worker.runtime_directory / "worker" / instance.name)
+    identity = Identity(instance, kind, worker_id(settings, instance.kind), place, directory)
+    worker = Worker(
+        identity, settings, functools.partial(connect, settings.redis), notifier,
+        get_events("worker"),
+    )  # fmt: skip
+    try:
+        worker.run()
+    finally:
+        place.leave()
+    return Exit.DONE
+
+
+def worker_id(settings: Settings, kind: str) -> str:
+    """The name in heartbeats and responses, as in the original system."""
+    return settings.worker_id or f"worker_{kind}_{os.getpid()}"

@@ -1,0 +1,109 @@
+"""From Redis to the runners: how much to claim, what becomes of each entry, who is fed with it, and
+what is taken back when a task turns out long.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from meshd.broker.entry import Refused
+from meshd.broker.queue import kinds_of
+from meshd.broker.slot import Claimed
+from meshd.retry import POSTPONE_LIMIT_SECONDS
+from meshd.worker.claims import Claim, Types, read
+from meshd.worker.pool import Pool
+from meshd.worker.prefetch import Pace
+from meshd.worker.runners import RunnerProcess
+from meshd.worker.session import Session
+from meshd.worker.settle import Ending, Settler
+
+LONG_HEAD_BUDGETS = 2.0
+
+
+class Feeder:
+    """Feeds one pool from one session. `now` is monotonic seconds, `redis_now` Unix seconds by
+    Redis's clock.
+    """
+
+    def __init__(
+        self, session: Session, pool: Pool, settler: Settler, pace: Pace, kind: str, limit: int
+    ) -> None:
+        self.types: Types | None = None
+        self._session = session
+        self._pool = pool
+        self._settler = settler
+        self._pace = pace
+        self._kind = kind
+        self._limit = limit  # bytes
+
+    def room(self, now: float) -> int:
+        """How many more tasks the runners should hold."""
+        return sum(self._room_of(runner, now) for runner in self._pool.runners)
+
+    @property
+    def long_head_after(self) -> float:
+        """Seconds after which the task that runs is too long for others to wait behind it."""
+        return self._pace.budget * LONG_HEAD_BUDGETS
+
+    def admit(self, claimed: Iterable[Claimed], redis_now: float, now: float) -> None:
+        """Read entries and feed them; those that cannot run get their ending."""
+        claims = [claim for each in claimed if (claim := self._read(each, redis_now)) is not None]
+        self.feed(claims, now)
+
+    def feed(self, claims: Iterable[Claim], now: float) -> None:
+        """Give claims to the runners that hold the least."""
+        for claim in claims:
+            claim.expected = self._pace.expected(claim.task.type)
+            free = [r for r in self._pool.runners if self._pool.may_take_more(r)]
+            runner = min(free or self._pool.runners, key=_burden, default=None)
+            if runner is not None:
+                runner.give(claim, now)
+        self._pool.pump()
+
+    def behind_long_heads(self, now: float) -> list[Claim]:
+        """Take back what waits behind tasks that turned out long."""
+        revoked: list[Claim] = []
+        for runner in self._pool.runners:
+            if runner.held > 1 and now - runner.head_since > self.long_head_after:
+                revoked += runner.revoke()
+        return revoked
+
+    def _room_of(self, runner: RunnerProcess, now: float) -> int:
+        if not self._pool.may_take_more(runner):
+            return 0
+        elapsed = now - runner.head_since if runner.fed else 0.0
+        return self._pace.room(runner.held, runner.load + elapsed)
+
+    def _read(self, claimed: Claimed, redis_now: float) -> Claim | None:
+        if self.types is None:
+            raise AssertionError("fed before the handlers are known")
+        try:
+            claim = read(claimed, self.types, self._limit, redis_now)
+        except Refused as refused:
+            self._session.end(claimed, self._settler.refused(refused, time.time()))
+            return None
+        ending = self._ends_at_once(claim, self.types, redis_now)
+        if ending is not None:
+            self._session.end(claimed, ending)
+            return None
+        self._session.claims[claim.number] = claim
+        return claim
+
+    def _ends_at_once(self, claim: Claim, types: Types, redis_now: float) -> Ending | None:
+        task = claim.task
+        if task.expires_at is not None and task.expires_at <= redis_now:
+            return self._settler.expired(claim, redis_now)
+        if task.type in types:
+            return None
+        kinds = kinds_of(self._session.main, task.type)
+        if self._kind in kinds and redis_now - claim.envelope.first_at < POSTPONE_LIMIT_SECONDS:
+            return self._settler.postponed(claim)
+        message = f"no worker of kind {self._kind} has a handler for {task.type!r}"
+        if kinds:
+            message += f"; submit it to kind {' or '.join(kinds)}"
+        return self._settler.unknown_type(claim, message, redis_now)
+
+
+def _burden(runner: RunnerProcess) -> tuple[int, float]:
+    return runner.held, runner.load

@@ -1,0 +1,386 @@
+"""The worker's one loop: runners report, Redis is told and asked, deadlines are kept, systemd
+hears. Every turn is short; nothing in it waits for a task.
+"""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from meshd.broker.link import Link
+from meshd.broker.queue import promote, register
+from meshd.broker.slot import Slot, SlotSettings
+from meshd.config import Instance, KindSettings, Settings
+from meshd.errors import BrokerError, BrokerUnavailable, ClaimLost, HandlerError
+from meshd.host import Place
+from meshd.lifecycle import Signals, Stop, Timers
+from meshd.logs import Events, Sampler
+from meshd.protocol import BEAT_SECONDS, Keys, queue_of
+from meshd.runner.started import STOP_INTERRUPT, STOP_TIMEOUT
+from meshd.systemd.notify import Notifier
+from meshd.worker.beat import Beat, words
+from meshd.worker.claims import Types
+from meshd.worker.feed import Feeder
+from meshd.worker.leftovers import leftovers
+from meshd.worker.outcomes import Outcomes
+from meshd.worker.pool import Broken, Died, Event, Pool, Ready, Reported, Skipped
+from meshd.worker.prefetch import Pace
+from meshd.worker.session import Session
+from meshd.worker.settle import Ending, Settler
+
+REGISTER_SECONDS = 3600.0
+REGISTER_AGAIN_SECONDS = 30.0
+POLL_SECONDS = 1.0
+DRAIN_STEP_SECONDS = 1.0
+OUT_OF_REACH_SECONDS = 6.0
+TASK_LINES_PER_SECOND = 10
+
+
+class Identity(NamedTuple):
+    """Who this worker is."""
+
+    instance: Instance
+    kind: KindSettings
+    worker_id: str
+    place: Place
+    directory: Path
+
+
+class Worker:
+    """Runs one slot until it is told to stop."""
+
+    def __init__(
+        self, identity: Identity, settings: Settings, connect: Callable[[], Link],
+        notifier: Notifier, log: Events,
+    ) -> None:  # fmt: skip
+        self._place, self._kind = identity.place, identity.instance.kind
+        self._settings, self._notifier, self._log = settings, notifier, log
+        self._selector = selectors.DefaultSelector()
+        kind, limit = identity.kind, settings.worker.max_payload
+        limits = SlotSettings(limit, kind.result_ttl, kind.dead_ttl, kind.max_length)
+        slot = Slot(Keys(queue_of(self._kind)), self._place.slot, limits)
+        settler = Settler(identity.worker_id, self._place.host, self._kind)
+        pace = Pace(settings.worker.prefetch_budget)
+        orders = {
+            "kind": self._kind,
+            "worker_id": identity.worker_id,
+            "max_result": settings.worker.max_result,
+        }
+        self._kind_settings = kind
+        self._session = Session(connect, slot, self._selector)
+        self._pool = Pool(kind, identity.directory, orders, self._selector, time.monotonic)
+        self._feeder = Feeder(self._session, self._pool, settler, pace, self._kind, limit)
+        self._outcomes = Outcomes(self._session, self._feeder, settler, pace, log, kind, limit)
+        self._beat = Beat(identity.worker_id, identity.instance.name, self._place.host, time.time())
+        self._signals = Signals()
+        self._timers = Timers()
+        self._sampler = Sampler(TASK_LINES_PER_SECOND)
+        self._stop = Stop()
+        self._leftovers = leftovers(identity.directory)
+        self._ready = self._over = False
+        self._beats = 0
+        self._deadline = 0.0
+        self._duties: dict[str, Callable[[float], None]] = {
+            "beat": self._on_beat,
+            "connect": lambda _now: self._session.connector.start(),
+            "register": self._register,
+            "poll": self._poll,
+            "drain": self._drain_on,
+        }
+
+    def run(self) -> None:
+        """Serve until stopped. Raises HandlerError when the handlers cannot be loaded at the
+        start, BrokerUnavailable when Redis stays away for the whole `redis.start_timeout`.
+        """
+        now = time.monotonic()
+        self._deadline = now + self._settings.redis.start_timeout
+        with self._signals:
+            self._selector.register(self._signals, selectors.EVENT_READ, self._on_signal)
+            self._selector.register(self._session.connector, selectors.EVENT_READ, self._on_links)
+            try:
+                self._pool.fill(now)
+                self._session.connector.start()
+                self._timers.set("beat", now + BEAT_SECONDS)
+                while not self._over:
+                    self._turn()
+            finally:
+                self._pool.kill_all()
+                self._session.close()
+                self._selector.close()
+
+    def _turn(self) -> None:
+        try:
+            for key, _ in self._selector.select(self._patience()):
+                key.data()
+            now = time.monotonic()
+            for event in self._pool.happened():
+                self._on_event(event, now)
+            for name in self._timers.due(now):
+                self._duties[name](now)
+            self._keep_deadlines(now)
+            if self._session.up:
+                self._exchange(now)
+        except ClaimLost as lost:
+            self._on_claim_lost(lost)
+        except BrokerError as error:
+            self._on_redis_lost(error)
+
+    def _patience(self) -> float | None:
+        """How long nothing has to be done unless something happens, in seconds."""
+        if self._session.up and (self._session.endings or self._session.returned):
+            return 0.0
+        now = time.monotonic()
+        waits = [self._timers.wait(now)]
+        deadline = self._pool.next_deadline()
+        if deadline is not None:
+            waits.append(max(0.0, deadline - now))
+        if any(runner.held > 1 for runner in self._pool.runners):
+            waits.append(self._feeder.long_head_after)
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    # Redis: one round trip a turn, or a pending wait
+
+    def _exchange(self, now: float) -> None:
+        session = self._session
+        wanted = self._wanted(now)
+        if session.endings or (session.work_came and wanted):
+            self._settle_and_claim(wanted, now)
+        if self._stop.draining:
+            self._end_when_drained()
+            return
+        if session.returned or (session.work_came and not self._wanted(now)):
+            session.release()
+            session.work_came = True
+        idle = any(runner.held == 0 for runner in self._pool.runners)
+        if session.paused or self._outcomes.hold_until > now:
+            self._timers.set("poll", now + POLL_SECONDS)
+        elif idle and not session.work_came and self._wanted(now):
+            session.wait_for_work()
+
+    def _settle_and_claim(self, wanted: int, now: float) -> None:
+        reply, endings = self._session.exchange(wanted)
+        self._feeder.admit(reply.claims, reply.now, now)
+        for ending in endings:
+            self._beat.counts[ending.outcome] += 1
+            self._tell(ending, now)
+        if any(b">" in ending.settlement.rest for ending in endings):
+            self._session.relay()
+
+    def _wanted(self, now: float) -> int:
+        if self._stop.draining or not self._ready or self._outcomes.hold_until > now:
+            return 0
+        return self._feeder.room(now)
+
+    def _on_links(self) -> None:
+        now = time.monotonic()
+        reconciled = self._session.connected()
+        self._log.info(
+            "attach",
+            f"{self._session.main.server.text} at {self._session.main.address}",
+            slot=self._session.slot.name,
+        )
+        self._become_ready(now)
+        if reconciled.inherited:
+            self._outcomes.inherited(reconciled.found, self._leftovers.running)
+            self._leftovers.forget()
+        elif self._ready and not self._stop.draining:
+            self._feeder.admit(reconciled.found, reconciled.redis_now, now)
+        else:
+            self._session.give_back(claimed.number for claimed in reconciled.found)
+
+    def _on_claim_lost(self, lost: ClaimLost) -> None:
+        try:
+            void = self._session.given_up(lost)
+        except BrokerError as error:
+            self._on_redis_lost(error)
+            return
+        if void:
+            self._log.error(
+                "lost", f"{lost}: what this worker was doing is done by another; starting afresh"
+            )
+            self._pool.kill_all()
+            self._pool.fill(time.monotonic())
+        else:
+            self._log.error("lost", "Redis has lost its data; putting back what is in hand")
+        self._on_redis_lost(lost)
+
+    def _on_redis_lost(self, error: BrokerError) -> None:
+        now = time.monotonic()
+        if not self._session.attached and not self._ready and now >= self._deadline:
+            raise BrokerUnavailable(str(error)) from error
+        if str(error) != self._session.trouble:
+            self._log.warning("unavailable", str(error))
+        self._timers.set("connect", now + self._session.lost(str(error)))
+        self._notifier.status(self._status(now))
+
+    # What happened
+
+    def _on_event(self, event: Event, now: float) -> None:
+        if isinstance(event, Reported):
+            self._outcomes.reported(event)
+        elif isinstance(event, Skipped):
+            self._session.give_back([event.claim.number])
+        elif isinstance(event, Died):
+            self._on_death(event, now)
+        elif isinstance(event, Ready):
+            self._feeder.types = Types(self._kind_settings, event.types)
+            self._become_ready(now)
+        else:
+            self._on_broken(event)
+
+    def _on_death(self, died: Died, now: float) -> None:
+        if not self._ready and not died.was_ready:
+            raise HandlerError(f"the process ended while it loaded the handlers: {died.cause}")
+        self._log.info("runner", f"ended: {died.cause}", cause=died.cause)
+        if not self._stop.draining:
+            self._pool.fill(now)
+        self._outcomes.died(died, now)
+
+    def _on_broken(self, broken: Broken) -> None:
+        if not self._ready:
+            raise HandlerError(broken.message, broken.shown)
+        self._log.error("runner", broken.message, traceback=broken.shown)
+
+    def _become_ready(self, now: float) -> None:
+        if not (self._pool.ready and self._session.up):
+            return
+        self._register(now)
+        if self._ready:
+            return
+        self._ready = True
+        self._log.info(
+            "ready",
+            f"takes tasks from {self._session.slot.keys.queue}",
+            types=sorted(self._feeder.types or ()),
+        )
+        self._notifier.ready(self._status(now))
+        self._on_beat(now)
+
+    def _keep_deadlines(self, now: float) -> None:
+        self._pool.look_after(now)
+        if not self._stop.draining:
+            self._pool.fill(now)
+        for runner in self._pool.runners:
+            if runner.overdue(now):
+                self._session.give_back(c.number for c in runner.stop_task(STOP_TIMEOUT, now))
+        if self._session.up:
+            behind = self._feeder.behind_long_heads(now)
+            self._session.give_back(claim.number for claim in behind)
+
+    # Duties
+
+    def _on_beat(self, now: float) -> None:
+        self._timers.set("beat", now + BEAT_SECONDS)
+        self._notifier.watchdog()
+        self._notifier.status(self._status(now))
+        if not (self._session.up and self._ready):
+            return
+        wall = time.time()
+        heartbeat = b"" if self._beats % 2 else self._beat.heartbeat(wall)
+        self._beats += 1
+        about = self._beat.about(self._state(now), self._pool.runners, wall, now)
+        held = self._session.slot.beat(self._session.main, about, heartbeat)
+        if not self._session.agrees(held):
+            raise BrokerUnavailable("Redis and this worker disagree on what it holds")
+        self._session.work_came |= held.landed > 0 and not self._session.waiting
+        promote(self._session.main, self._session.slot.keys)
+        self._say_what_was_not_said()
+
+    def _register(self, now: float) -> None:
+        self._timers.set("register", now + REGISTER_SECONDS)
+        if not self._session.up or self._feeder.types is None:
+            return
+        try:
+            register(self._session.main, self._kind, self._feeder.types)
+        except BrokerUnavailable as error:
+            # A full Redis refuses it, and only workers can empty a full Redis.
+            self._log.warning("register", str(error))
+            self._timers.set("register", now + REGISTER_AGAIN_SECONDS)
+
+    def _poll(self, _now: float) -> None:
+        self._session.work_came = True
+
+    # Stopping
+
+    def _on_signal(self) -> None:
+        was_draining, self._stop = self._stop.draining, self._stop.after(self._signals.drain())
+        now = time.monotonic()
+        if self._stop.draining and not was_draining:
+            self._deadline = now + self._settings.worker.drain_timeout
+            self._log.info("drain", self._status(now))
+            self._notifier.stopping(self._status(now))
+        if self._stop.now:
+            self._deadline = now
+        if self._stop.draining:
+            self._drain_on(now)
+
+    def _drain_on(self, now: float) -> None:
+        """One look at a drain: nothing that has not started stays, and what runs is interrupted
+        when the time is over.
+        """
+        self._timers.set("drain", now + DRAIN_STEP_SECONDS)
+        self._notifier.extend(DRAIN_STEP_SECONDS * 10)
+        self._notifier.status(self._status(now))
+        for runner in self._pool.runners:
+            interrupt = now >= self._deadline and runner.stopping is None
+            taken = runner.stop_task(STOP_INTERRUPT, now) if interrupt else runner.revoke()
+            self._session.give_back(claim.number for claim in taken)
+        out_of_reach = now >= self._deadline + OUT_OF_REACH_SECONDS
+        if not self._session.attached or (out_of_reach and not self._session.up):
+            self._over = self._pool.held == 0
+
+    def _end_when_drained(self) -> None:
+        session = self._session
+        session.stop_waiting()
+        session.release()
+        if self._pool.held or session.claims or session.endings:
+            return
+        about = self._beat.about("stopped", (), time.time(), time.monotonic())
+        session.slot.detach(session.main, about)
+        self._log.info("detach", "stopped; nothing is left in hand")
+        self._over = True
+
+    # Words
+
+    def _tell(self, ending: Ending, now: float) -> None:
+        settlement = ending.settlement
+        if ending.outcome == "done":
+            if self._sampler.allow(now):
+                self._log.info("done", task_id=settlement.task_id, type=ending.type)
+            return
+        self._log.warning(
+            settlement.verb, ending.message, task_id=settlement.task_id, type=ending.type,
+            code=ending.code, **({"traceback": ending.traceback} if ending.traceback else {}),
+        )  # fmt: skip
+
+    def _say_what_was_not_said(self) -> None:
+        unsaid = self._sampler.suppressed()
+        if unsaid:
+            self._log.info("done", f"and {unsaid} more tasks", tasks=unsaid)
+
+    def _state(self, now: float) -> str:
+        if self._stop.draining:
+            return "draining"
+        if self._outcomes.hold_until > now:
+            return "holding"
+        if self._session.paused:
+            return "paused"
+        return "running" if self._pool.held else "idle"
+
+    def _status(self, now: float) -> str:
+        doing = words(self._pool.runners, now)
+        if self._stop.draining:
+            left = max(0.0, self._deadline - now)
+            doing = f"draining, {left:.0f} s left: {doing}"
+        elif self._outcomes.hold_until > now:
+            doing = f"holding for {self._outcomes.hold_until - now:.0f} s: its runners crash"
+        elif self._session.paused:
+            doing = f"{self._kind} is paused; {doing}"
+        if not self._session.up:
+            doing = f"waiting for Redis ({self._session.trouble}); {doing}"
+        if self._pool.abandoned:
+            doing += f"; abandoned unkillable processes {self._pool.abandoned}"
+        return doing

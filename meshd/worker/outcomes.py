@@ -1,0 +1,106 @@
+"""From the runners to Redis: what was reported, and what a runner's death means for its tasks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+
+from meshd.broker.entry import Refused
+from meshd.broker.slot import Claimed
+from meshd.config import KindSettings
+from meshd.lifecycle import Backoff
+from meshd.logs import Events
+from meshd.runner.started import STOP_INTERRUPT, STOP_TIMEOUT
+from meshd.worker.claims import Claim, Types, read
+from meshd.worker.feed import Feeder
+from meshd.worker.pool import Died, Reported, was_killed_for
+from meshd.worker.prefetch import Pace
+from meshd.worker.session import Session
+from meshd.worker.settle import Ending, Settler
+
+CRASHES_IN_A_ROW = 5
+
+
+class Outcomes:
+    """Turns what happened to claims into endings. `now` is monotonic seconds.
+
+    `hold_until`: after runners crashed again and again, nothing is claimed before that time. A
+    broken host must not empty the queue into the dead letters.
+    """
+
+    def __init__(
+        self, session: Session, feeder: Feeder, settler: Settler, pace: Pace, log: Events,
+        kind: KindSettings, limit: int,
+    ) -> None:  # fmt: skip
+        self.hold_until = 0.0
+        self._kind = kind
+        self._limit = limit
+        self._session = session
+        self._feeder = feeder
+        self._settler = settler
+        self._pace = pace
+        self._log = log
+        self._pauses = Backoff(first=1.0, cap=60.0)
+        self._crashes_in_a_row = 0
+
+    def reported(self, event: Reported) -> None:
+        """A runner said how its task went."""
+        claim, report = event
+        self._crashes_in_a_row = 0
+        if report.verb == "interrupted":
+            self._session.give_back([claim.number])
+            return
+        self._pace.observe(claim.task.type, report.duration)
+        types = self._feeder.types or ()
+        self._end(claim, self._settler.outcome(claim, report, types, time.time()))
+
+    def died(self, died: Died, now: float) -> None:
+        """A runner is gone; what it had not started goes to the others."""
+        if died.guilty is not None:
+            self._charge(died, died.guilty, now)
+        self._feeder.feed(died.unstarted, now)
+
+    def inherited(self, found: Iterable[Claimed], running: Mapping[int, str]) -> None:
+        """What a dead worker held in this slot: what it was running has its death recorded, the
+        rest is released as if it had never been claimed.
+        """
+        types = Types(self._kind, {})
+        for claimed in found:
+            if claimed.number not in running:
+                self._session.give_back([claimed.number])
+                continue
+            try:
+                claim = read(claimed, types, self._limit, time.time())
+            except Refused as refused:
+                self._session.end(claimed, self._settler.refused(refused, time.time()))
+            else:
+                self._end(claim, self._settler.death(claim, "its worker died", time.time()))
+
+    def _charge(self, died: Died, guilty: Claim, now: float) -> None:
+        wall = time.time()
+        if was_killed_for(died, STOP_INTERRUPT):
+            self._session.give_back([guilty.number])
+        elif was_killed_for(died, STOP_TIMEOUT):
+            self._end(guilty, self._settler.timeout(guilty, died.ran_for, wall))
+        else:
+            self._count_crash(died.cause, now)
+            ending = self._settler.crash(guilty, died.cause, died.code, died.ran_for, wall)
+            self._end(guilty, ending)
+
+    def _count_crash(self, cause: str, now: float) -> None:
+        self._crashes_in_a_row += 1
+        if self._crashes_in_a_row < CRASHES_IN_A_ROW:
+            return
+        if self._crashes_in_a_row == CRASHES_IN_A_ROW:
+            self._pauses.reset()
+        pause = self._pauses.next()
+        self.hold_until = now + pause
+        self._log.error(
+            "hold",
+            f"{self._crashes_in_a_row} runners crashed in a row (the last by {cause}) and no task "
+            f"was finished: claiming nothing for {pause:.0f} s; look at this host first",
+            cause=cause,
+        )
+
+    def _end(self, claim: Claim, ending: Ending) -> None:
+        self._session.end(Claimed(claim.number, claim.entry), ending)

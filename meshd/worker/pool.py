@@ -1,0 +1,275 @@
+"""All runners of one worker: started, listened to, replaced. What happened is handed out as data;
+what it means for the tasks is the loop's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from meshd.config import KindSettings
+from meshd.errors import ProtocolError
+from meshd.lifecycle import Backoff
+from meshd.protocol import dumps
+from meshd.runner.frames import Frame, encode
+from meshd.runner.started import STOP_TIMEOUT
+from meshd.worker.claims import Claim, Options
+from meshd.worker.launch import interpreter, launch
+from meshd.worker.runners import RunnerProcess, Stopping, cause_of
+from meshd.worker.settle import Report
+
+CLOSED_SECONDS = 1.0
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Ready(NamedTuple):
+    """A runner has loaded its handlers."""
+
+    types: dict[str, Options]
+
+
+class Broken(NamedTuple):
+    """A runner could not load its handlers; `shown` is the user's part of the traceback."""
+
+    message: str
+    shown: str
+
+
+class Reported(NamedTuple):
+    """A task has an outcome."""
+
+    claim: Claim
+    report: Report
+
+
+class Skipped(NamedTuple):
+    """A task was revoked just before it started; it has not run."""
+
+    claim: Claim
+
+
+class Died(NamedTuple):
+    """A runner is gone. `guilty` ran under it, `unstarted` were fed or waiting to be."""
+
+    cause: str
+    code: str  # crashed, or protocol where the worker ended it for what it sent
+    guilty: Claim | None
+    unstarted: list[Claim]
+    stopping: Stopping | None
+    ran_for: float  # seconds
+    was_ready: bool
+
+
+Event = Ready | Broken | Reported | Skipped | Died
+
+
+class Pool:
+    """`runners` are those that live. `now` is always monotonic seconds."""
+
+    def __init__(
+        self, kind: KindSettings, directory: Path, orders: dict[str, Any],
+        selector: selectors.BaseSelector, clock: Callable[[], float],
+    ) -> None:  # fmt: skip
+        self.runners: list[RunnerProcess] = []
+        self.abandoned: list[int] = []
+        self._kind = kind
+        self._python = interpreter(kind.python)
+        self._directory = directory
+        self._orders = encode(dumps({**orders, "handlers": list(kind.handlers)}))
+        self._selector = selector
+        self._clock = clock
+        self._events: deque[Event] = deque()
+        self._backoff = Backoff(first=0.5, cap=60.0)
+        self._spawn_at = 0.0
+        self._launched = 0
+
+    @property
+    def ready(self) -> bool:
+        return len(self.runners) == self._kind.runners and all(r.ready for r in self.runners)
+
+    @property
+    def held(self) -> int:
+        return sum(runner.held for runner in self.runners)
+
+    def fill(self, now: float) -> None:
+        """Start runners until there are as many as the kind wants."""
+        while len(self.runners) < self._kind.runners and now >= self._spawn_at:
+            self._launched += 1
+            name = f"{os.getpid()}.{self._launched}"
+            try:
+                launched = launch(self._python, self._directory, name, os.environ)
+            except OSError as error:
+                self._spawn_at = now + self._backoff.next()
+                message = f"a runner cannot be started with {self._python}: {error.strerror}"
+                self._events.append(Broken(message, ""))
+                return
+            self._watch(RunnerProcess(launched, now))
+
+    def _watch(self, runner: RunnerProcess) -> None:
+        self.runners.append(runner)
+        self._selector.register(runner.sock, selectors.EVENT_READ, lambda: self._read(runner))
+        self._selector.register(runner.pidfd, selectors.EVENT_READ, lambda: self._bury(runner))
+        runner.send(self._orders)
+
+    def happened(self) -> Iterator[Event]:
+        """What has come to pass since the last call."""
+        while self._events:
+            yield self._events.popleft()
+
+    def pump(self) -> None:
+        """Send what the sockets take, and wait for those that take no more."""
+        for runner in self.runners:
+            runner.pump()
+            if runner.closed_at is None:
+                wanted = selectors.EVENT_READ | (
+                    selectors.EVENT_WRITE if runner.wants_to_write else 0
+                )
+                if self._selector.get_key(runner.sock).events != wanted:
+                    data = self._selector.get_key(runner.sock).data
+                    self._selector.modify(runner.sock, wanted, data)
+
+    def look_after(self, now: float) -> None:
+        """Press on with what was told to stop, end what closed its socket, retire what has served
+        or grown enough.
+        """
+        for runner in list(self.runners):
+            if runner.press(now):
+                self.abandoned.append(runner.pid)
+                self._remove(runner, "could not be killed")
+            elif runner.closed_at is not None and now - runner.closed_at > CLOSED_SECONDS:
+                runner.doom = runner.doom or "it closed the socket to its worker"
+                runner.kill()
+            elif runner.held == 0 and runner.ready and self._has_served(runner):
+                self._retire(runner)
+
+    def may_take_more(self, runner: RunnerProcess) -> bool:
+        most = self._kind.max_tasks
+        return (
+            runner.ready
+            and runner.stopping is None
+            and runner.closed_at is None
+            and (most is None or runner.served + runner.held < most)
+        )
+
+    def next_deadline(self) -> float | None:
+        """When `look_after` or `fill` may have something to do."""
+        deadlines = [d for d in (r.next_deadline() for r in self.runners) if d is not None]
+        deadlines += [r.closed_at + CLOSED_SECONDS for r in self.runners if r.closed_at]
+        if len(self.runners) < self._kind.runners:
+            deadlines.append(self._spawn_at)
+        return min(deadlines, default=None)
+
+    def kill_all(self) -> None:
+        """End every runner and forget what it did."""
+        for runner in list(self.runners):
+            runner.kill()
+            os.waitpid(runner.pid, 0)
+            self._forget(runner)
+        self._events.clear()
+
+    def _read(self, runner: RunnerProcess) -> None:
+        try:
+            for frame in runner.frames():
+                self._frame(runner, frame)
+        except EOFError:
+            self._selector.unregister(runner.sock)
+            runner.closed_at = self._clock()
+        except (ProtocolError, ValueError, TypeError) as error:
+            self._selector.unregister(runner.sock)
+            runner.closed_at = self._clock()
+            runner.doom = f"it sent a malformed frame: {error}"
+            runner.kill()
+
+    def _frame(self, runner: RunnerProcess, frame: Frame) -> None:
+        head = frame.head
+        if isinstance(head, list):
+            number, verb, started_at, duration, follow_ups = head
+            claim = runner.take(number, self._clock())
+            if claim is None:
+                return
+            if verb == "skipped":
+                self._events.append(Skipped(claim))
+                return
+            report = Report(number, verb, started_at, duration, follow_ups, frame.body)
+            self._events.append(Reported(claim, report))
+            return
+        if "broken" in head:
+            shown = frame.body.decode(errors="replace")
+            self._events.append(Broken(str(head["broken"]), shown))
+            return
+        runner.ready = True
+        self._backoff.reset()
+        types = {str(name): tuple(options) for name, options in head["ready"].items()}
+        self._events.append(Ready(types))
+
+    def _bury(self, runner: RunnerProcess) -> None:
+        status = runner.reap()
+        if status is None:
+            return
+        with contextlib.suppress(ValueError, TypeError):
+            for frame in runner.last_frames():
+                self._frame(runner, frame)
+        self._remove(runner, cause_of(status))
+
+    def _remove(self, runner: RunnerProcess, cause: str) -> None:
+        now = self._clock()
+        guilty, unstarted = runner.unfinished()
+        self._forget(runner)
+        if not runner.ready:
+            self._spawn_at = now + self._backoff.next()
+        self._events.append(
+            Died(
+                runner.doom or cause,
+                "protocol" if runner.doom else "crashed",
+                guilty,
+                unstarted,
+                runner.stopping,
+                now - runner.head_since,
+                runner.ready,
+            )
+        )
+
+    def _forget(self, runner: RunnerProcess) -> None:
+        # What the handler had spawned must not outlive the process that answered for it.
+        runner.kill_group()
+        if runner.closed_at is None:
+            self._selector.unregister(runner.sock)
+        self._selector.unregister(runner.pidfd)
+        runner.close()
+        self.runners.remove(runner)
+
+    def _has_served(self, runner: RunnerProcess) -> bool:
+        kind = self._kind
+        if kind.max_tasks is not None and runner.served >= kind.max_tasks:
+            return True
+        return kind.max_memory is not None and resident(runner.pid) > kind.max_memory
+
+    def _retire(self, runner: RunnerProcess) -> None:
+        if runner.closed_at is None:
+            self._selector.unregister(runner.sock)
+            runner.closed_at = self._clock()
+            runner.doom = "it has served its time"
+            runner.kill()
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process has in RAM (proc(5), statm); 0 when it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def was_killed_for(died: Died, why: int = STOP_TIMEOUT) -> bool:
+    """Whether the runner was ended because its task was told to stop for this reason."""
+    return (
+        died.stopping is not None
+        and died.stopping.why == why
+        and died.guilty is not None
+        and died.guilty.number == died.stopping.number
+    )

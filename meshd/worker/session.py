@@ -1,0 +1,109 @@
+"""The worker's side of Redis: links come and go, the slot and what is held in it stay.
+
+It knows which claims are in hand and which endings still have to be settled, and reconciles both
+with Redis after every new connection. It never looks into a task.
+"""
+
+from __future__ import annotations
+
+import selectors
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from meshd.broker.link import Link
+from meshd.broker.outbox import relay_outbox
+from meshd.broker.slot import Attachment, Claimed, ClaimReply, Held, Slot
+from meshd.broker.tenure import Tenure
+from meshd.errors import ClaimLost
+from meshd.worker.claims import Claim
+from meshd.worker.settle import Ending
+
+
+class Reconciled(NamedTuple):
+    """What a connection brought. `inherited`: the slot was another's before, and `found` is what
+    that one left; otherwise `found` are claims of ours whose reply was lost.
+    """
+
+    found: list[Claimed]
+    inherited: bool
+    redis_now: float  # Unix seconds
+
+
+class Session(Tenure):
+    """A worker's slot, and the claims in hand. Calls that reach Redis raise BrokerError."""
+
+    def __init__(
+        self, connect: Callable[[], Link], slot: Slot, selector: selectors.BaseSelector
+    ) -> None:
+        super().__init__(connect, slot, selector)
+        self.claims: dict[int, Claim] = {}
+        self.returned: set[int] = set()
+        self.endings: dict[int, tuple[Claimed, Ending]] = {}
+        self.paused = False
+
+    def connected(self) -> Reconciled:
+        """Take the links that the connector has, own the slot over them, and reconcile what is in
+        hand with what Redis says that the slot holds.
+        """
+        first = not self.attached and not self.claims and not self.endings
+        held = [Claimed(claim.number, claim.entry) for claim in self.claims.values()]
+        held += [claimed for claimed, _ in self.endings.values()]
+        attachment = self.open(held)
+        self.paused = False
+        return Reconciled(self._reconcile(attachment), first, attachment.now)
+
+    def given_up(self, lost: ClaimLost) -> bool:
+        """As of Tenure; what is void is let go."""
+        void = super().given_up(lost)
+        if void:
+            self.claims.clear()
+            self.returned.clear()
+            self.endings.clear()
+        return void
+
+    def end(self, claimed: Claimed, ending: Ending) -> None:
+        """This claim has come to an end that has to be settled."""
+        self.claims.pop(claimed.number, None)
+        self.endings[claimed.number] = (claimed, ending)
+
+    def exchange(self, wanted: int) -> tuple[ClaimReply, list[Ending]]:
+        """Settle everything that has ended and claim up to `wanted`: one round trip."""
+        endings = [ending for _, ending in self.endings.values()]
+        reply = self.slot.claim(self.main, wanted, [ending.settlement for ending in endings])
+        self.endings.clear()
+        self.paused = reply.paused
+        self.work_came = len(reply.claims) == wanted > 0
+        return reply, endings
+
+    def give_back(self, numbers: Iterable[int]) -> None:
+        """These claims are to be released, uncounted, at the next opportunity."""
+        self.returned.update(numbers)
+
+    def release(self) -> int:
+        """Release what was given back, and what landed. The number of entries put back; after a
+        failure they are still in hand.
+        """
+        released = self.slot.release(self.main, self.returned)
+        for number in self.returned:
+            self.claims.pop(number, None)
+        self.returned.clear()
+        return released
+
+    def agrees(self, held: Held) -> bool:
+        """Whether Redis thinks that the slot holds as many claims as are in hand."""
+        return held.claimed == len(self.claims) + len(self.endings)
+
+    def relay(self) -> None:
+        """Push follow-ups for other kinds where they belong."""
+        relay_outbox(self.main, self.slot.keys)
+
+    def _reconcile(self, attachment: Attachment) -> list[Claimed]:
+        in_redis = {claimed.number for claimed in attachment.claims}
+        # Exact, because the token still stood: what is missing was settled or released by a call
+        # of ours whose reply was lost, and what is new was claimed by one.
+        for known in (self.endings, self.claims):
+            for number in known.keys() - in_redis:
+                del known[number]
+        self.returned &= in_redis
+        in_hand = self.claims.keys() | self.endings.keys()
+        return [claimed for claimed in attachment.claims if claimed.number not in in_hand]

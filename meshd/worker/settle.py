@@ -1,0 +1,184 @@
+"""How each way to end becomes a settlement: the policy is asked, the response and the dead letter
+are written. It decides nothing about Redis and remembers nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any, NamedTuple
+
+from meshd.broker.entry import Refused
+from meshd.broker.queue import UNIQUE_SECONDS
+from meshd.broker.settlement import (
+    NO_RESPONSE,
+    FollowUp,
+    Settlement,
+    dead_letter,
+    done,
+    freed,
+    kept,
+    retry,
+)
+from meshd.protocol import FAILURES, Envelope, Error, Run, encode_response
+from meshd.retry import (
+    POSTPONE_SECONDS,
+    Again,
+    Decision,
+    GiveUp,
+    after_crash,
+    after_death,
+    after_failure,
+)
+from meshd.worker.claims import Claim
+
+
+class Ending(NamedTuple):
+    """A settlement, and what the log and the counters say of it."""
+
+    settlement: Settlement
+    outcome: str  # done, retrying, failed
+    type: str | None
+    code: str = ""
+    message: str = ""
+    traceback: str = ""
+
+
+class Report(NamedTuple):
+    """What a runner said of one task."""
+
+    number: int
+    verb: str
+    started_at: float  # Unix seconds
+    duration: float  # seconds
+    follow_ups: list[list[Any]]
+    body: bytes
+
+
+class Settler:
+    """Writes for one worker. `now` is always Unix seconds."""
+
+    def __init__(self, worker_id: str, host: str, kind: str) -> None:
+        self._worker_id = worker_id
+        self._host = host
+        self._kind = kind
+
+    def outcome(self, claim: Claim, report: Report, own_types: Any, now: float) -> Ending:
+        """What a runner reported."""
+        run = self._run(claim, report.started_at, report.duration)
+        if report.verb == "done":
+            response = encode_response(run, "done", report.body, now)
+            follow_ups = tuple(self._follow_up(said, own_types) for said in report.follow_ups)
+            return Ending(
+                done(claim.number, claim.id, response, freed(claim.task), follow_ups),
+                "done",
+                claim.task.type,
+            )
+        said = json.loads(report.body)
+        error = Error(str(said["code"]), str(said["message"]), str(said["traceback"]))
+        if report.verb == "buried":
+            reason = "discarded" if error.code == "discarded" else "bad_input"
+            return self._bury(claim, run, reason, error, now)
+        return self._failed(claim, run, error, now, said.get("after"))
+
+    def timeout(self, claim: Claim, duration: float, now: float) -> Ending:
+        """The runner had to be killed because the task's time was over."""
+        message = f"it did not end within {claim.policy.timeout:g} s and its process was killed"
+        return self._failed(
+            claim, self._run(claim, now - duration, duration), Error("timeout", message), now
+        )
+
+    def crash(self, claim: Claim, cause: str, code: str, duration: float, now: float) -> Ending:
+        """The runner died under the task: charged apart from its attempts."""
+        crashes = claim.envelope.crashes + 1
+        envelope = claim.envelope._replace(crashes=crashes, cause=cause)
+        run = self._run(claim, now - duration, duration)
+        error = Error(code, f"{FAILURES[code]}: {cause}")
+        return self._decided(
+            claim, envelope, run, error, after_crash(crashes, claim.policy), "crash", now
+        )
+
+    def death(self, claim: Claim, cause: str, now: float) -> Ending:
+        """The worker before this one died while the task ran, for a cause of its own."""
+        deaths = claim.envelope.deaths + 1
+        envelope = claim.envelope._replace(deaths=deaths, cause=cause)
+        error = Error("deaths", f"{FAILURES['deaths']}: {cause}")
+        return self._decided(
+            claim, envelope, self._run(claim, None, 0.0), error, after_death(deaths), "death", now
+        )
+
+    def expired(self, claim: Claim, now: float) -> Ending:
+        """The task was claimed too late."""
+        error = Error("expired", FAILURES["expired"])
+        return self._bury(claim, self._run(claim, None, 0.0), "expired", error, now)
+
+    def unknown_type(self, claim: Claim, message: str, now: float) -> Ending:
+        """Nobody here runs tasks of this type, and waiting will not help."""
+        error = Error("unknown_type", message)
+        return self._bury(claim, self._run(claim, None, 0.0), "bad_input", error, now)
+
+    def postponed(self, claim: Claim) -> Ending:
+        """Another worker of the kind knows the type: try again soon, uncounted."""
+        settlement = retry(
+            claim.number, claim.id, NO_RESPONSE,
+            delay=POSTPONE_SECONDS, envelope=claim.envelope.encode(), counter="postpone",
+            unique=kept(claim.task, POSTPONE_SECONDS),
+        )  # fmt: skip
+        return Ending(
+            settlement, "retrying", claim.task.type, "unknown_type",
+            "another worker of the kind has registered this type; it is left to that one",
+        )  # fmt: skip
+
+    def refused(self, refused: Refused, now: float) -> Ending:
+        """The entry cannot become a task."""
+        why = refused.why
+        settlement = refused.settlement(self._worker_id, self._host, now)
+        return Ending(settlement, "failed", why.task_type, why.code, str(why))
+
+    def _failed(
+        self, claim: Claim, run: Run, error: Error, now: float, asked: float | None = None
+    ) -> Ending:
+        decision = after_failure(
+            claim.attempt, claim.policy,
+            dice=random.random(), now=now, expires_at=claim.task.expires_at, asked=asked,  # noqa: S311  jitter
+        )  # fmt: skip
+        envelope = claim.envelope._replace(attempts=claim.attempt, cause=error.code)
+        return self._decided(claim, envelope, run, error, decision, "retry", now)
+
+    def _decided(
+        self, claim: Claim, envelope: Envelope, run: Run, error: Error, decision: Decision,
+        counter: str, now: float,
+    ) -> Ending:  # fmt: skip
+        if isinstance(decision, GiveUp):
+            return self._bury(claim, run, decision.reason, error, now, envelope)
+        return self._again(claim, envelope, run, error, decision, counter, now)
+
+    def _again(
+        self, claim: Claim, envelope: Envelope, run: Run, error: Error, again: Again, counter: str,
+        now: float,
+    ) -> Ending:  # fmt: skip
+        settlement = retry(
+            claim.number, claim.id, encode_response(run, "retrying", error, now),
+            delay=again.delay, envelope=envelope.encode(), counter=counter,
+            unique=kept(claim.task, again.delay),
+        )  # fmt: skip
+        message = f"{error.message}; again in {again.delay:.0f} s"
+        return Ending(settlement, "retrying", run.type, error.code, message, error.traceback)
+
+    def _bury(
+        self, claim: Claim, run: Run, reason: str, error: Error, now: float,
+        envelope: Envelope | None = None,
+    ) -> Ending:  # fmt: skip
+        settlement = dead_letter(
+            claim.number, envelope or claim.envelope, run, reason, error, self._host, now,
+            freed(claim.task),
+        )  # fmt: skip
+        return Ending(settlement, "failed", run.type, error.code, error.message, error.traceback)
+
+    def _run(self, claim: Claim, started_at: float | None, duration: float) -> Run:
+        return Run(claim.id, claim.task.type, self._worker_id, claim.attempt, started_at, duration)
+
+    def _follow_up(self, said: list[Any], own_types: Any) -> FollowUp:
+        kind, urgent, task_type, payload = said
+        own = kind == self._kind or (kind is None and task_type in own_types)
+        return FollowUp(payload.encode(), None if own else kind or "", bool(urgent))
