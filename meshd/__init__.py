@@ -23,7 +23,7 @@ from meshd.errors import (
 from meshd.handlers import task
 
 if TYPE_CHECKING:
-    from meshd.client import Client, Receipt
+    from meshd.client import Client, Receipt, Result, Submission
 
 __all__ = [
     "BadData",
@@ -32,7 +32,9 @@ __all__ = [
     "Discard",
     "MeshdError",
     "Receipt",
+    "Result",
     "Retry",
+    "Submission",
     "TaskCancelled",
     "TaskInterrupted",
     "TaskTimeout",
@@ -65,6 +67,6 @@ def submit(
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Client", "Receipt"):
+    if name in ("Client", "Receipt", "Result", "Submission"):
         return getattr(importlib.import_module("meshd.client"), name)
     raise AttributeError(f"module 'meshd' has no attribute {name!r}")

@@ -72,11 +72,12 @@ def enter(task: CurrentTask) -> None:
     """The runner is about to call a handler."""
     global _running  # noqa: PLW0603  one process runs one task at a time
     _running = task
-    _follow_ups.clear()
 
 
 def leave() -> List[FollowUp]:
     """The handler has returned; what it submitted."""
     global _running  # noqa: PLW0603
     _running = None
-    return list(_follow_ups)
+    submitted = _follow_ups[:]
+    _follow_ups.clear()
+    return submitted

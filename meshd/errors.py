@@ -83,7 +83,7 @@ class HandlerError(MeshdError):
 
 
 class Retry(MeshdError):
-    """Raised by a handler: run this task again, `after` seconds from now (None: as the policy says)."""
+    """Raised by a handler: run this task again, `after` seconds from now (None: by the policy)."""
 
     def __init__(self, reason: str = "", after: float | None = None) -> None:
         super().__init__(reason or "the handler asked for another run")

@@ -48,6 +48,8 @@ class Shape(NamedTuple):
             data = {}
         elif not isinstance(data, dict):
             return self._complaint_about_one(data)
+        if data.keys() == self.keywords:
+            return ""
         missing = self.required.difference(data)
         unexpected = () if self.any_keyword else set(data).difference(self.keywords)
         parts = []

@@ -90,7 +90,7 @@ def after_crash(crashes: int, policy: Policy) -> Decision:
 
 
 def after_death(deaths: int) -> Decision:
-    """What follows the death of a worker that ran this task, for a cause that was not the task's."""
+    """What follows the death of a worker under this task, for a cause that was not the task's."""
     return GiveUp("crashed") if deaths >= DEATHS_LIMIT else Again(0.0)
 
 

@@ -55,7 +55,7 @@ class Connector:
     def _attempt(self) -> None:
         links: list[Link] = []
         try:
-            for _ in range(self._number):
+            while len(links) < self._number:
                 links.append(self._connect())
             self._answer = links
         except Exception as error:  # noqa: BLE001  it is raised again where `take` is called

@@ -20,8 +20,6 @@ from meshd.protocol import (
     split_entry,
 )
 
-_LONE = " that UTF-8 can hold: it has half of a surrogate pair"
-
 
 class Entry(NamedTuple):
     """What lay in the queue. A bare payload gets an envelope with its task's id, or a new one."""
@@ -58,7 +56,7 @@ def read_entry(claimed: Claimed, limit: int, now: float) -> Entry:
                 f"{BAD_INPUT['too_large']}: it has {claimed.entry} bytes, the limit is {limit}",
             )
         envelope, payload = _split(claimed.entry)
-        task = _sayable(decode_task(payload))
+        task = decode_task(payload)
     except BadInput as why:
         known = envelope or Envelope(why.task_id or new_id(), first_at=now)
         raise Refused(claimed, known, why) from None
@@ -76,18 +74,3 @@ def _split(entry: bytes) -> tuple[Envelope | None, bytes]:
     if not is_time or type(envelope.cause) is not str:
         raise BadInput("bad_envelope", BAD_INPUT["bad_envelope"], task_id=envelope.id)
     return envelope, payload
-
-
-def _sayable(task: Task) -> Task:
-    r"""The task, whose type and unique key have to be sent to Redis: JSON's "\ud800" cannot be."""
-    try:
-        task.type.encode()
-    except UnicodeEncodeError:
-        raise BadInput("bad_type", BAD_INPUT["bad_type"] + _LONE, task_id=task.id) from None
-    try:
-        (task.unique or "").encode()
-    except UnicodeEncodeError:
-        raise BadInput(
-            "bad_member", f"unique{_LONE}", task_id=task.id, task_type=task.type
-        ) from None
-    return task

@@ -10,14 +10,19 @@ import inspect
 import math
 import re
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from redis.backoff import NoBackoff
-from redis.connection import AbstractConnection, Connection, parse_url
-from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.connection import Connection, parse_url
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError as RedisConnectionError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+    TimeoutError as RedisTimeoutError,
+)
 from redis.retry import Retry
 
 from meshd.broker.scripts import SCRIPTS
@@ -51,14 +56,27 @@ class Server(NamedTuple):
 
 def pack(arguments: Iterable[Argument]) -> bytes:
     """A command in RESP (https://redis.io/docs/reference/protocol-spec/), ready to be sent."""
-    parts = []
-    for argument in arguments:
-        if isinstance(argument, str):
-            argument = argument.encode()
-        elif isinstance(argument, int):
-            argument = b"%d" % argument
-        parts.append(b"$%d\r\n%b\r\n" % (len(argument), argument))
+    parts = [pack_one(argument) for argument in arguments]
     return b"*%d\r\n%b" % (len(parts), b"".join(parts))
+
+
+def pack_one(argument: Argument) -> bytes:
+    """One argument of a command; `join_packed` makes a command of several."""
+    if isinstance(argument, str):
+        argument = argument.encode()
+    elif isinstance(argument, int):
+        argument = b"%d" % argument
+    return b"$%d\r\n%b\r\n" % (len(argument), argument)
+
+
+def pack_all(arguments: Iterable[Argument]) -> bytes:
+    """Arguments of a command, for `join_packed`."""
+    return b"".join([pack_one(argument) for argument in arguments])
+
+
+def join_packed(number: int, parts: Iterable[bytes]) -> bytes:
+    """The command that consists of `number` arguments, packed in `parts`."""
+    return b"*%d\r\n%b" % (number, b"".join(parts))
 
 
 class Link:
@@ -66,7 +84,7 @@ class Link:
     cannot serve, BrokerError for any other refusal.
     """
 
-    def __init__(self, connection: AbstractConnection, address: str, server: Server) -> None:
+    def __init__(self, connection: Connection, address: str, server: Server) -> None:
         self._connection = connection
         self.address = address
         self.server = server
@@ -112,9 +130,11 @@ class Link:
         """Run a script by its digest, loading it when the server does not know it (any more)."""
         return self.run_packed(pack((b"EVALSHA", SCRIPTS[name].sha, len(keys), *keys, *arguments)))
 
-    def run_packed(self, command: bytes) -> Any:
-        """Run an EVALSHA that was packed by the caller."""
+    def run_packed(self, command: bytes, meanwhile: Callable[[], None] | None = None) -> Any:
+        """Run an EVALSHA that the caller packed; `meanwhile` is called before its reply is read."""
         self._send(command)
+        if meanwhile is not None:
+            meanwhile()
         try:
             return self._connection.read_response()
         except NoScriptError:
@@ -236,7 +256,7 @@ def connect(settings: RedisSettings) -> Link:
     return link
 
 
-def _connection(settings: RedisSettings) -> AbstractConnection:
+def _connection(settings: RedisSettings) -> Connection:
     arguments: dict[str, Any] = dict(parse_url(settings.url))  # type: ignore[no-untyped-call]
     connection_class = arguments.pop("connection_class", Connection)
     if settings.password is not None:
@@ -248,7 +268,9 @@ def _connection(settings: RedisSettings) -> AbstractConnection:
     }
     if not settings.url.startswith("unix:"):
         arguments["socket_connect_timeout"] = settings.connect_timeout
-    known = inspect.signature(AbstractConnection.__init__).parameters
+    known: set[str] = set()
+    for shape in Connection.__mro__:
+        known.update(inspect.signature(shape).parameters)
     # Neither a third protocol nor the library's name: each costs a round trip, old servers refuse.
     if "protocol" in known:
         arguments["protocol"] = 2
@@ -256,7 +278,7 @@ def _connection(settings: RedisSettings) -> AbstractConnection:
         arguments["driver_info"] = None
     elif "lib_name" in known:
         arguments |= {"lib_name": None, "lib_version": None}
-    connection: AbstractConnection = connection_class(**arguments)
+    connection: Connection = connection_class(**arguments)
     return connection
 
 
@@ -267,7 +289,7 @@ def _server(link: Link) -> Server:
         if ":" in line
     )
     text = said.get("redis_version", "0.0")
-    major, minor = (int(part) for part in (text.split(".") + ["0"])[:2])
+    major, minor = (int(part) for part in [*text.split("."), "0"][:2])
     if (major, minor) < OLDEST_SERVER:
         raise BrokerUnavailable(
             f"Redis at {link.address} is version {text}; meshd needs 5.0 or newer: upgrade it"

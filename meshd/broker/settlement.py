@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from meshd.broker.link import Argument, milliseconds
+from meshd.broker.link import Argument, milliseconds, pack_all, pack_one
 from meshd.broker.queue import UNIQUE_SECONDS
 from meshd.protocol import Envelope, Error, Keys, Obituary, Run, Task, encode_response
 
 FREE_UNIQUE = 0
+_NOTHING_MORE = pack_all((b"", b"", 0))
 NO_RESPONSE: tuple[bytes, bytes] = (b"", b"")
 
 
@@ -30,25 +31,33 @@ class Settlement(NamedTuple):
     unique: Unique | None
     rest: tuple[Argument, ...]
 
-    def keys(self, keys: Keys) -> tuple[str, ...]:
-        result = keys.result(self.task_id)
-        return (result,) if self.unique is None else (result, keys.unique(self.unique.key))
+    def packed_keys(self, keys: Keys) -> tuple[bytes, ...]:
+        """The keys that the claim script must be told, ready to be sent."""
+        result = pack_one(keys.result(self.task_id))
+        if self.unique is None:
+            return (result,)
+        return (result, pack_one(keys.unique(self.unique.key)))
 
-    def arguments(self) -> tuple[Argument, ...]:
-        published = b"" if self.published is self.stored else self.published
-        return (
-            self.verb,
-            self.number,
-            self.stored,
-            published,
-            b"" if self.unique is None else self.unique.keep,
-            len(self.rest),
-            *self.rest,
-        )
+    @property
+    def size(self) -> int:
+        """How many arguments `packed` holds."""
+        return 6 + len(self.rest)
+
+    def packed(self) -> bytes:
+        """What the claim script is told of this outcome, ready to be sent."""
+        number, stored = b"%d" % self.number, self.stored
+        head = b"$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
+            len(self.verb), self.verb.encode(), len(number), number, len(stored), stored,
+        )  # fmt: skip
+        if not self.rest and self.unique is None and self.published is stored:
+            return head + _NOTHING_MORE
+        published = b"" if self.published is stored else self.published
+        keep = b"" if self.unique is None else self.unique.keep
+        return head + pack_all((published, keep, len(self.rest), *self.rest))
 
 
 class FollowUp(NamedTuple):
-    """A task that a handler submitted; it is pushed by the script that settles the handler's own."""
+    """A task that a handler submitted; the script that settles the handler's own pushes it."""
 
     payload: bytes
     kind: str | None  # None: the handler's own kind

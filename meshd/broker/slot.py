@@ -7,10 +7,10 @@ one) sent can take effect after `attach` or `resume`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from meshd.broker.link import Argument, Link, milliseconds, pack
+from meshd.broker.link import Argument, Link, join_packed, milliseconds, pack_all
 from meshd.broker.scripts import SCRIPTS
 from meshd.broker.settlement import Settlement
 from meshd.errors import BrokerError, BrokerUnavailable, ClaimLost, SlotHeld
@@ -21,6 +21,8 @@ from meshd.protocol import (
     RESPONSES,
     Keys,
 )
+
+CLAIM_KEYS = 10
 
 
 class SlotSettings(NamedTuple):
@@ -75,7 +77,7 @@ class Slot:
         self._generation = 0
         self._token = b""
         self._next = 1
-        self._claim_head = b""
+        self._claim_keys = b""
         self.born: str | None = None
 
     @property
@@ -92,7 +94,7 @@ class Slot:
         put_back = [part for claim in held for part in claim if not isinstance(claim.entry, int)]
         reply = link.script(
             "attach",
-            self._lease_keys() + [self.keys.born, self.keys.limits],
+            [*self._lease_keys(), self.keys.born, self.keys.limits],
             [
                 self.name, token, milliseconds(LEASE_SECONDS), os.urandom(8).hex(),
                 b"1" if owner_is_dead else b"", self._settings.max_payload,
@@ -119,15 +121,23 @@ class Slot:
         self._check_fence(reply)
         return self._attached(token, reply)
 
-    def claim(self, link: Link, wanted: int, settlements: Sequence[Settlement] = ()) -> ClaimReply:
-        """Settle what is finished and claim up to `wanted` entries, in one round trip."""
+    def claim(
+        self,
+        link: Link,
+        wanted: int,
+        settlements: Sequence[Settlement] = (),
+        meanwhile: Callable[[], None] | None = None,
+    ) -> ClaimReply:
+        """Settle what is finished and claim up to `wanted` entries, in one round trip; `meanwhile`
+        is called while Redis works, and must not use the link.
+        """
         if not self._token:
             raise ClaimLost(self.name, None)
         number = self._next
         command = self._pack_claim(wanted, settlements)
         # Never used again, not even when the reply is lost and nobody knows what they stand for.
         self._next = number + wanted
-        reply = link.run_packed(command)
+        reply = link.run_packed(command, meanwhile)
         self._check_fence(reply)
         claims = [Claimed(number + i, entry) for i, entry in enumerate(reply[5:])]
         return ClaimReply(reply[1] + reply[2] / 1e6, reply[3] == 1, reply[4], claims)
@@ -194,7 +204,7 @@ class Slot:
         self.born = born.decode() if isinstance(born, bytes) else None
         highest = claims[-1].number if claims else 0
         self._next = max(self._next, highest + 1, seconds * 1_000_000 + microseconds)
-        self._claim_head = self._pack_claim_head()
+        self._claim_keys = self._pack_claim_keys()
         return Attachment(seconds + microseconds / 1e6, self.born or "", int(landed), claims)
 
     def _check_fence(self, reply: list[bytes]) -> None:
@@ -203,33 +213,24 @@ class Slot:
         if reply[0] == b"late":
             raise BrokerUnavailable(f"slot {self.name}: a later call has overtaken this one")
 
-    def _pack_claim_head(self) -> bytes:
+    def _pack_claim_keys(self) -> bytes:
         """The keys that every claim names, packed once per attachment."""
         keys, slot = self.keys, self.name
-        return pack(
-            (
-                keys.queue, keys.landing(slot), keys.claimed(slot), keys.slots, keys.scheduled,
-                keys.dead, keys.seq, keys.stats, keys.paused, keys.outbox,
-            )
-        ).split(b"\r\n", 1)[1]  # fmt: skip
+        named = (
+            keys.queue, keys.landing(slot), keys.claimed(slot), keys.slots, keys.scheduled,
+            keys.dead, keys.seq, keys.stats, keys.paused, keys.outbox,
+        )  # fmt: skip
+        return pack_all(named)
 
     def _pack_claim(self, wanted: int, settlements: Sequence[Settlement]) -> bytes:
-        keys: list[Argument] = []
-        outcomes: list[Argument] = []
-        for settlement in settlements:
-            keys += settlement.keys(self.keys)
-            outcomes += settlement.arguments()
+        keys = [key for settlement in settlements for key in settlement.packed_keys(self.keys)]
         limits = self._settings
-        arguments: list[Argument] = [
+        head = pack_all((b"EVALSHA", SCRIPTS["claim"].sha, CLAIM_KEYS + len(keys)))
+        fixed: tuple[Argument, ...] = (
             self.name, self._token, wanted, self._next, limits.max_payload,
-            milliseconds(limits.result_ttl), milliseconds(limits.dead_ttl), RESPONSES, len(self.keys.result("")),
-            *outcomes,
-        ]  # fmt: skip
-        command = pack((b"EVALSHA", SCRIPTS["claim"].sha, 10 + len(keys)))
-        rest = pack([*keys, *arguments])
-        return b"*%d\r\n%b%b%b" % (
-            3 + 10 + len(keys) + len(arguments),
-            command.split(b"\r\n", 1)[1],
-            self._claim_head,
-            rest.split(b"\r\n", 1)[1],
-        )
+            milliseconds(limits.result_ttl), milliseconds(limits.dead_ttl), RESPONSES,
+            len(self.keys.result("")),
+        )  # fmt: skip
+        number = 3 + CLAIM_KEYS + len(keys) + len(fixed) + sum(s.size for s in settlements)
+        outcomes = [settlement.packed() for settlement in settlements]
+        return join_packed(number, (head, self._claim_keys, *keys, pack_all(fixed), *outcomes))

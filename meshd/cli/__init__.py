@@ -47,27 +47,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     # The kernel takes everything back at once; the interpreter would look through it for 30 ms.
     atexit.register(gc.freeze)
     try:
-        return _run(argv)
+        code = _run(argv)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has seen enough. The interpreter must not complain about it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return -signal.SIGPIPE % 256
+        return 128 + signal.SIGPIPE
     except Exception as error:
         known = exit_for(error)
         if known is None:
             raise
         print(known.text, file=sys.stderr)
         return known.code
+    return code
 
 
 def _run(argv: list[str]) -> int:
     name = argv[0] if argv else ""
     if name not in COMMANDS:
-        _overview().parse_args(argv)
-        _overview().print_help()
-        return Exit.USAGE if not argv else Exit.DONE
+        if argv:
+            _overview().parse_args(argv)  # --help, --version, or a mistake: it ends here
+        _overview().print_help(sys.stderr)
+        return Exit.USAGE
     command = _load(name)
     parser = argparse.ArgumentParser(
         prog=f"meshd {name}",

@@ -54,6 +54,6 @@ def exit_for(error: Exception) -> Known | None:
     """The exit code and the lines to print; None for an error that deserves its traceback."""
     for kind, code in _CODES:
         if isinstance(error, kind):
-            shown = f"{error.shown.rstrip()}\n" if isinstance(error, HandlerError) else ""
-            return Known(code, f"{shown}meshd: {error}")
+            shown = error.shown.rstrip() if isinstance(error, HandlerError) else ""
+            return Known(code, f"{shown}\nmeshd: {error}".lstrip("\n"))
     return None

@@ -34,8 +34,20 @@ class Keys:
     """The keys of one queue (all in one Redis Cluster slot, by the tag in braces)."""
 
     __slots__ = (
-        "born", "dead", "limits", "orders", "outbox", "paused", "queue", "scheduled", "seq",
-        "slots", "stats", "tag", "wanted", "_result",
+        "_result",
+        "born",
+        "dead",
+        "limits",
+        "orders",
+        "outbox",
+        "paused",
+        "queue",
+        "scheduled",
+        "seq",
+        "slots",
+        "stats",
+        "tag",
+        "wanted",
     )  # fmt: skip
 
     def __init__(self, queue: str) -> None:

@@ -88,9 +88,12 @@ def encode_task(
     data: Any,
     task_id: str,
     members: Dict[str, Any],
+    created_at: Optional[float] = None,
 ) -> bytes:
-    """A payload as `meshd submit` and Client push it. Raises ProtocolError for what JSON cannot
-    hold, for a type that is not a non-empty string, and for an id of the wrong form.
+    """A payload as `meshd submit` and Client push it; `created_at` is Unix seconds.
+
+    Raises ProtocolError for what JSON cannot hold, for a type that is not a non-empty string, and
+    for an id of the wrong form.
     """
     if not isinstance(type, str) or not type:
         raise ProtocolError(f"type {type!r}: expected a non-empty string")
@@ -103,6 +106,8 @@ def encode_task(
         if not fits(value):
             raise ProtocolError(f"{name}={value!r}: expected {expected}")
         task[name] = value
+    if created_at is not None:
+        task["created_at"] = round(created_at, 3)
     return dumps(task)
 
 

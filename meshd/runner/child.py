@@ -136,8 +136,9 @@ class Streams:
         if sys.stdout is None or sys.stdout.closed or sys.stderr is None or sys.stderr.closed:
             return False
         try:
-            os.fstat(1)
-            os.fstat(2)
+            # fcntl(2) F_GETFD: a third of what fstat costs, and this is asked after every task.
+            os.get_inheritable(1)
+            os.get_inheritable(2)
         except OSError:
             return False
         return True

@@ -13,7 +13,7 @@ from typing import Any, Iterator, NamedTuple
 from meshd.errors import ProtocolError
 
 LIMIT = 64 * 1024 * 1024
-_decode = json.JSONDecoder().decode
+_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # typeshed leaves it out
 
 
 class Frame(NamedTuple):
@@ -54,9 +54,9 @@ class FrameReader:
 def _frame(content: bytes) -> Frame:
     line, mark, body = content.partition(b"\n")
     try:
-        head = _decode(line.decode("ascii"))
-    except (ValueError, RecursionError):
-        mark = b""
-    if not mark:
+        head, end = _scan(line.decode("ascii"), 0)
+    except (ValueError, RecursionError, StopIteration):
+        mark, end = b"", 0
+    if not mark or end != len(line):
         raise ProtocolError(f"a frame that does not begin with a line of JSON: {line[:80]!r}")
     return Frame(head, body)

@@ -53,11 +53,11 @@ class Feeder:
 
     def feed(self, claims: Iterable[Claim], now: float) -> None:
         """Give claims to the runners that hold the least."""
-        for claim in claims:
-            claim.expected = self._pace.expected(claim.task.type)
-            free = [r for r in self._pool.runners if self._pool.may_take_more(r)]
-            runner = min(free or self._pool.runners, key=_burden, default=None)
-            if runner is not None:
+        free = [r for r in self._pool.runners if self._pool.may_take_more(r)] or self._pool.runners
+        if free:
+            for claim in claims:
+                claim.expected = self._pace.expected(claim.task.type)
+                runner = free[0] if len(free) == 1 else min(free, key=_burden)
                 runner.give(claim, now)
         self._pool.pump()
 

@@ -26,7 +26,7 @@ from meshd.worker.claims import Types
 from meshd.worker.feed import Feeder
 from meshd.worker.leftovers import leftovers
 from meshd.worker.outcomes import Outcomes
-from meshd.worker.pool import Broken, Died, Event, Pool, Ready, Reported, Skipped
+from meshd.worker.pool import Broken, Died, OfRunner, Pool, Ready, Reported
 from meshd.worker.prefetch import Pace
 from meshd.worker.session import Session
 from meshd.worker.settle import Ending, Settler
@@ -116,7 +116,8 @@ class Worker:
             for key, _ in self._selector.select(self._patience()):
                 key.data()
             now = time.monotonic()
-            for event in self._pool.happened():
+            self._hear_of_tasks()
+            for event in self._pool.of_runners():
                 self._on_event(event, now)
             for name in self._timers.due(now):
                 self._duties[name](now)
@@ -161,7 +162,7 @@ class Worker:
             session.wait_for_work()
 
     def _settle_and_claim(self, wanted: int, now: float) -> None:
-        reply, endings = self._session.exchange(wanted)
+        reply, endings = self._session.exchange(wanted, self._listen)
         self._feeder.admit(reply.claims, reply.now, now)
         for ending in endings:
             self._beat.counts[ending.outcome] += 1
@@ -218,12 +219,19 @@ class Worker:
 
     # What happened
 
-    def _on_event(self, event: Event, now: float) -> None:
-        if isinstance(event, Reported):
-            self._outcomes.reported(event)
-        elif isinstance(event, Skipped):
-            self._session.give_back([event.claim.number])
-        elif isinstance(event, Died):
+    def _listen(self) -> None:
+        self._pool.listen()
+        self._hear_of_tasks()
+
+    def _hear_of_tasks(self) -> None:
+        for event in self._pool.of_tasks():
+            if isinstance(event, Reported):
+                self._outcomes.reported(event)
+            else:
+                self._session.give_back([event.claim.number])
+
+    def _on_event(self, event: OfRunner, now: float) -> None:
+        if isinstance(event, Died):
             self._on_death(event, now)
         elif isinstance(event, Ready):
             self._feeder.types = Types(self._kind_settings, event.types)

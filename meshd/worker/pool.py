@@ -65,7 +65,8 @@ class Died(NamedTuple):
     was_ready: bool
 
 
-Event = Ready | Broken | Reported | Skipped | Died
+OfTask = Reported | Skipped
+OfRunner = Ready | Broken | Died
 
 
 class Pool:
@@ -83,7 +84,8 @@ class Pool:
         self._orders = encode(dumps({**orders, "handlers": list(kind.handlers)}))
         self._selector = selector
         self._clock = clock
-        self._events: deque[Event] = deque()
+        self._of_tasks: deque[OfTask] = deque()
+        self._of_runners: deque[OfRunner] = deque()
         self._backoff = Backoff(first=0.5, cap=60.0)
         self._spawn_at = 0.0
         self._launched = 0
@@ -106,7 +108,7 @@ class Pool:
             except OSError as error:
                 self._spawn_at = now + self._backoff.next()
                 message = f"a runner cannot be started with {self._python}: {error.strerror}"
-                self._events.append(Broken(message, ""))
+                self._of_runners.append(Broken(message, ""))
                 return
             self._watch(RunnerProcess(launched, now))
 
@@ -116,10 +118,21 @@ class Pool:
         self._selector.register(runner.pidfd, selectors.EVENT_READ, lambda: self._bury(runner))
         runner.send(self._orders)
 
-    def happened(self) -> Iterator[Event]:
-        """What has come to pass since the last call."""
-        while self._events:
-            yield self._events.popleft()
+    def listen(self) -> None:
+        """Read what the runners have sent, without waiting for any of it."""
+        for runner in self.runners:
+            if runner.closed_at is None:
+                self._read(runner)
+
+    def of_tasks(self) -> Iterator[OfTask]:
+        """What has come of tasks since the last call."""
+        while self._of_tasks:
+            yield self._of_tasks.popleft()
+
+    def of_runners(self) -> Iterator[OfRunner]:
+        """What has become of runners since the last call; what their tasks came to is older."""
+        while self._of_runners:
+            yield self._of_runners.popleft()
 
     def pump(self) -> None:
         """Send what the sockets take, and wait for those that take no more."""
@@ -170,7 +183,8 @@ class Pool:
             runner.kill()
             os.waitpid(runner.pid, 0)
             self._forget(runner)
-        self._events.clear()
+        self._of_tasks.clear()
+        self._of_runners.clear()
 
     def _read(self, runner: RunnerProcess) -> None:
         try:
@@ -193,19 +207,19 @@ class Pool:
             if claim is None:
                 return
             if verb == "skipped":
-                self._events.append(Skipped(claim))
+                self._of_tasks.append(Skipped(claim))
                 return
             report = Report(number, verb, started_at, duration, follow_ups, frame.body)
-            self._events.append(Reported(claim, report))
+            self._of_tasks.append(Reported(claim, report))
             return
         if "broken" in head:
             shown = frame.body.decode(errors="replace")
-            self._events.append(Broken(str(head["broken"]), shown))
+            self._of_runners.append(Broken(str(head["broken"]), shown))
             return
         runner.ready = True
         self._backoff.reset()
         types = {str(name): tuple(options) for name, options in head["ready"].items()}
-        self._events.append(Ready(types))
+        self._of_runners.append(Ready(types))
 
     def _bury(self, runner: RunnerProcess) -> None:
         status = runner.reap()
@@ -222,7 +236,7 @@ class Pool:
         self._forget(runner)
         if not runner.ready:
             self._spawn_at = now + self._backoff.next()
-        self._events.append(
+        self._of_runners.append(
             Died(
                 runner.doom or cause,
                 "protocol" if runner.doom else "crashed",

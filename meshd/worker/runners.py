@@ -10,6 +10,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from meshd.errors import ProtocolError
@@ -227,7 +228,7 @@ class RunnerProcess:
         """Let go of a process that is dead or abandoned."""
         self.sock.close()
         os.close(self.pidfd)
-        os.unlink(self.started.path)
+        Path(self.started.path).unlink()
         self.started.close()
 
     def _signal(self, number: signal.Signals) -> None:

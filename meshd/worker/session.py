@@ -66,14 +66,20 @@ class Session(Tenure):
         self.claims.pop(claimed.number, None)
         self.endings[claimed.number] = (claimed, ending)
 
-    def exchange(self, wanted: int) -> tuple[ClaimReply, list[Ending]]:
-        """Settle everything that has ended and claim up to `wanted`: one round trip."""
-        endings = [ending for _, ending in self.endings.values()]
-        reply = self.slot.claim(self.main, wanted, [ending.settlement for ending in endings])
-        self.endings.clear()
+    def exchange(
+        self, wanted: int, meanwhile: Callable[[], None]
+    ) -> tuple[ClaimReply, list[Ending]]:
+        """Settle everything that has ended and claim up to `wanted`: one round trip, and
+        `meanwhile` (which may bring more endings) while Redis works.
+        """
+        sent = {number: ending for number, (_, ending) in self.endings.items()}
+        settlements = [ending.settlement for ending in sent.values()]
+        reply = self.slot.claim(self.main, wanted, settlements, meanwhile)
+        for number in sent:
+            del self.endings[number]
         self.paused = reply.paused
         self.work_came = len(reply.claims) == wanted > 0
-        return reply, endings
+        return reply, list(sent.values())
 
     def give_back(self, numbers: Iterable[int]) -> None:
         """These claims are to be released, uncounted, at the next opportunity."""

@@ -9,7 +9,6 @@ import random
 from typing import Any, NamedTuple
 
 from meshd.broker.entry import Refused
-from meshd.broker.queue import UNIQUE_SECONDS
 from meshd.broker.settlement import (
     NO_RESPONSE,
     FollowUp,

@@ -98,8 +98,7 @@ def test_handlers_that_do_not_import_show_the_users_traceback_once(site: Site) -
         ("from meshd import task\n@task\ndef x():\n    pass\n", "@task needs the type's name"),
         ("from meshd import task\n@task('x', timeout=-1)\ndef x():\n    pass\n", "timeout=-1"),
         (
-            "from meshd import task\n@task('x')\ndef x():\n    pass\n"
-            "@task('x')\ndef y():\n    pass\n",
+            "from meshd import task\n@task('x')\ndef x(): pass\n@task('x')\ndef y(): pass\n",
             "registered twice",
         ),
         ("import sys\nsys.exit(3)\n", "SystemExit"),

@@ -1,0 +1,288 @@
+"""The supervisor's one loop: the inbox is dispatched, the duties come round, systemd hears. Every
+turn is short, and nothing in it runs user code.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from meshd.broker.link import Link
+from meshd.broker.queue import kinds
+from meshd.broker.slot import Slot, SlotSettings
+from meshd.broker.tenure import Tenure
+from meshd.config import Settings
+from meshd.errors import BrokerError, BrokerUnavailable, ClaimLost
+from meshd.host import Place
+from meshd.lifecycle import Signals, Stop, Timers
+from meshd.logs import Events
+from meshd.protocol import BEAT_SECONDS, INBOX, Keys
+from meshd.supervisor.about import About
+from meshd.supervisor.census import LOST_AFTER, Census, look
+from meshd.supervisor.dispatcher import Dispatcher
+from meshd.supervisor.durability import dangers
+from meshd.supervisor.listener import Listener, Responses
+from meshd.supervisor.promoter import IDLE_SECONDS, Outboxes, Promoter
+from meshd.supervisor.refusals import Refusals
+from meshd.supervisor.status import Status
+from meshd.systemd.notify import Notifier
+
+RESULT_SECONDS = 86_400.0
+DEAD_SECONDS = 90 * 86_400.0
+OUTBOX_SECONDS = 3.0
+LOOK_SECONDS = 2.0
+LISTEN_SECONDS = 1.0
+PAUSED_SECONDS = 1.0
+
+
+class Duty(NamedTuple):
+    """What comes round every `seconds` while there are links."""
+
+    run: Callable[[float], None]
+    seconds: float
+
+
+class Supervisor:
+    """Runs the supervisor of one host until it is told to stop."""
+
+    def __init__(
+        self, place: Place, settings: Settings, connect: Callable[[], Link], notifier: Notifier,
+        log: Events,
+    ) -> None:  # fmt: skip
+        self._settings, self._notifier, self._log = settings, notifier, log
+        limit = settings.worker.max_payload
+        slot = Slot(Keys(INBOX), place.slot, SlotSettings(limit, RESULT_SECONDS, DEAD_SECONDS))
+        refusals = Refusals(log)
+        self._about = About(f"supervisor_{os.getpid()}", place.host)
+        self._selector = selectors.DefaultSelector()
+        self._tenure = Tenure(connect, slot, self._selector, links=3)
+        self._dispatcher = Dispatcher(slot, self._about.supervisor_id, place.host, limit, log)
+        self._promoter, self._outboxes = Promoter(refusals), Outboxes(refusals)
+        self._census = Census()
+        self._status = Status(self._census, refusals, log)
+        self._responses = Responses(log)
+        self._listener: Listener | None = None
+        self._listener_fd = -1
+        self._more_to_hear = False
+        self._signals = Signals()
+        self._timers = Timers()
+        self._ready = self._over = False
+        self._deadline = 0.0
+        self._duties = {
+            "promote": Duty(self._promote, IDLE_SECONDS),
+            "outbox": Duty(self._relay_outboxes, OUTBOX_SECONDS),
+            "look": Duty(self._look, LOOK_SECONDS),
+            "listen": Duty(self._check_listener, LISTEN_SECONDS),
+            "status": Duty(self._say_status, settings.supervisor.status_interval),
+        }
+
+    def run(self) -> None:
+        """Serve until stopped. Raises BrokerUnavailable when Redis stays away for the whole
+        `redis.start_timeout`; later it waits for Redis as long as it takes.
+        """
+        now = time.monotonic()
+        self._deadline = now + self._settings.redis.start_timeout
+        with self._signals:
+            self._selector.register(self._signals, selectors.EVENT_READ, self._on_signal)
+            self._selector.register(self._tenure.connector, selectors.EVENT_READ, self._on_links)
+            try:
+                self._tenure.connector.start()
+                self._timers.set("beat", now)
+                while not self._over:
+                    self._turn()
+            finally:
+                self._tenure.close()
+                self._selector.close()
+
+    def _turn(self) -> None:
+        try:
+            for key, _ in self._selector.select(self._patience()):
+                if not self._over:
+                    key.data()
+            if self._over:
+                return
+            now = time.monotonic()
+            self._keep_time(now)
+            if self._more_to_hear:
+                self._on_published()
+            if self._tenure.up:
+                self._dispatch(now)
+        except ClaimLost as lost:
+            self._on_claim_lost(lost)
+        except BrokerError as error:
+            self._on_redis_lost(error)
+
+    def _patience(self) -> float | None:
+        """How long nothing has to be done unless something happens, in seconds."""
+        if self._tenure.up and (
+            self._dispatcher.busy or self._tenure.work_came or self._more_to_hear
+        ):
+            return 0.0
+        return self._timers.wait(time.monotonic())
+
+    def _keep_time(self, now: float) -> None:
+        due = self._timers.due(now)
+        # All of them first: what raises must not take the next time of the others with it.
+        for name in due:
+            if name in self._duties:
+                self._timers.set(name, now + self._duties[name].seconds)
+        if "beat" in due:
+            self._on_beat(now)
+        if "connect" in due:
+            self._tenure.connector.start()
+        if "poll" in due:
+            self._tenure.work_came = True
+        for name in due:
+            if name in self._duties:
+                self._duties[name].run(now)
+
+    # Redis
+
+    def _dispatch(self, now: float) -> None:
+        tenure, dispatcher = self._tenure, self._dispatcher
+        if dispatcher.busy or tenure.work_came:
+            self._about.counts.update(dispatcher.run_once(tenure.main))
+            tenure.work_came = dispatcher.work_left
+        if dispatcher.paused:
+            self._timers.set("poll", now + PAUSED_SECONDS)
+        elif not dispatcher.busy and not tenure.work_came:
+            tenure.wait_for_work()
+
+    def _on_links(self) -> None:
+        now = time.monotonic()
+        attachment = self._tenure.open(self._dispatcher.held.values())
+        main = self._tenure.main
+        self._log.info(
+            "attach", f"{main.server.text} at {main.address}", slot=self._tenure.slot.name
+        )
+        if not self._ready:
+            for danger in dangers(main):
+                self._log.warning("danger", danger)
+        self._listen(now)
+        adopted = self._dispatcher.adopt(main, attachment.claims, attachment.now)
+        self._about.counts.update(adopted)
+        self._census.forgive(now)
+        self._status.start_afresh()
+        for name, duty in self._duties.items():
+            self._timers.set(name, now + duty.seconds)
+        self._timers.set("promote", now)
+        self._look(now)
+        self._say_status(now)
+
+    def _listen(self, now: float) -> None:
+        (link,) = self._tenure.others
+        self._listener = Listener(link, self._on_heartbeat, self._responses, now)
+        self._listener_fd = self._listener.fileno()
+        self._selector.register(self._listener_fd, selectors.EVENT_READ, self._on_published)
+
+    def _on_claim_lost(self, lost: ClaimLost) -> None:
+        try:
+            void = self._tenure.given_up(lost)
+        except BrokerError as error:
+            self._on_redis_lost(error)
+            return
+        if void:
+            self._log.error("lost", f"{lost}: what was in hand is another's; starting afresh")
+            self._dispatcher.forget()
+        else:
+            self._log.error("lost", "Redis has lost its data; putting back what is in hand")
+        self._on_redis_lost(lost)
+
+    def _on_redis_lost(self, error: BrokerError) -> None:
+        now = time.monotonic()
+        if not self._ready and now >= self._deadline:
+            raise BrokerUnavailable(str(error)) from error
+        if str(error) != self._tenure.trouble:
+            self._log.warning("unavailable", str(error))
+        if self._listener is not None:
+            self._selector.unregister(self._listener_fd)
+            self._listener, self._more_to_hear = None, False
+        for name in self._duties:
+            self._timers.cancel(name)
+        self._timers.set("connect", now + self._tenure.lost(str(error)))
+        self._notifier.status(self._waiting())
+
+    # Duties
+
+    def _on_beat(self, now: float) -> None:
+        self._timers.set("beat", now + BEAT_SECONDS)
+        self._notifier.watchdog()
+        tenure = self._tenure
+        if not tenure.up:
+            self._notifier.status(self._waiting())
+            return
+        state = "paused" if self._dispatcher.paused else "running"
+        held = tenure.slot.beat(tenure.main, self._about.encode(state), b"")
+        if held.claimed != len(self._dispatcher.held):
+            raise BrokerUnavailable("Redis and this supervisor disagree on what it holds")
+        tenure.work_came |= held.landed > 0 and not tenure.waiting
+
+    def _promote(self, now: float) -> None:
+        self._about.counts.update(self._promoter.run_once(self._tenure.main))
+        self._timers.set("promote", now + self._promoter.next_in)
+
+    def _relay_outboxes(self, _now: float) -> None:
+        self._about.counts.update(self._outboxes.run_once(self._tenure.main))
+
+    def _look(self, now: float) -> None:
+        main = self._tenure.main
+        changes = self._census.seen(look(main, kinds(main)), now)
+        for name in changes.lost:
+            self._about.counts["lost"] += 1
+            self._log.warning("lost", f"{name} has not beaten for {LOST_AFTER:.0f} s", worker=name)
+        for name in changes.back:
+            self._log.info("back", f"{name} beats again", worker=name)
+
+    def _check_listener(self, now: float) -> None:
+        if self._listener is not None:
+            self._listener.check(now)
+
+    def _say_status(self, now: float) -> None:
+        condition = self._status.run_once(self._tenure.main, now)
+        words = condition.words()
+        if self._ready:
+            self._notifier.status(words)
+        else:
+            self._ready = True
+            self._notifier.ready(words)
+            self._log.info("ready", f"dispatches {INBOX}")
+        self._log.info("status", words, **condition.counts)
+        self._responses.say_what_was_not_said()
+        self._dispatcher.say_what_was_not_said()
+
+    def _waiting(self) -> str:
+        return f"waiting for Redis ({self._tenure.trouble})"
+
+    # What happened
+
+    def _on_heartbeat(self, heartbeat: bytes, now: float) -> None:
+        if self._census.heard(heartbeat, now):
+            self._timers.set("look", now)
+
+    def _on_published(self) -> None:
+        if self._listener is not None:
+            self._more_to_hear = self._listener.hear(time.monotonic())
+
+    def _on_signal(self) -> None:
+        if Stop().after(self._signals.drain()).draining:
+            self._over = True
+            self._notifier.stopping("stopping")
+            try:
+                self._leave()
+            except BrokerError as error:
+                self._log.warning("detach", f"left the inbox's slot as it was: {error}")
+
+    def _leave(self) -> None:
+        """What was decided is settled, and what has landed goes back: nothing stays in hand."""
+        tenure = self._tenure
+        if not tenure.up:
+            return
+        tenure.stop_waiting()
+        if self._dispatcher.busy:
+            self._dispatcher.run_once(tenure.main, wanted=0)
+        tenure.slot.release(tenure.main)
+        tenure.slot.detach(tenure.main, self._about.encode("stopped"))
+        self._log.info("detach", "stopped; nothing is left in hand")

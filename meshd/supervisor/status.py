@@ -1,0 +1,122 @@
+"""The state of the system in one line: "2 a, 2 b alive; 12 waiting, 3 running, 1 dead; 1,234
+tasks/min". It reads and counts; it changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from meshd.broker.link import Link
+from meshd.broker.queue import Depth, depth, kinds
+from meshd.logs import Events
+from meshd.protocol import INBOX, Keys, queue_of
+from meshd.supervisor.census import Census, SlotState
+from meshd.supervisor.refusals import Refusals
+
+DEAD_LIMIT = 10_000
+PLACES = ("waiting", "running", "scheduled", "dead")
+OUTCOMES = ("done", "bury", "cancel")
+
+
+class Condition(NamedTuple):
+    """How things are. `counts` has PLACES; `per_minute` None: not known yet."""
+
+    alive: Mapping[str, int]  # kind -> workers
+    counts: Mapping[str, int]
+    per_minute: float | None
+    paused: list[str]
+    lost: list[str]
+
+    def words(self) -> str:
+        """One line for a person."""
+        workers = ", ".join(f"{number:,} {kind}" for kind, number in self.alive.items())
+        shown = [place for place in PLACES if place != "scheduled" or self.counts[place]]
+        parts = [
+            f"{workers} alive" if workers else "no worker has registered yet",
+            ", ".join(f"{self.counts[place]:,} {place}" for place in shown),
+        ]
+        if self.per_minute is not None:
+            parts.append(f"{self.per_minute:,.0f} tasks/min")
+        if self.paused:
+            parts.append("paused: " + ", ".join(self.paused))
+        if self.lost:
+            parts.append("lost: " + ", ".join(self.lost))
+        return "; ".join(parts)
+
+
+class Status:
+    """Reads the queues, and remembers enough to reckon the rate."""
+
+    def __init__(self, census: Census, refusals: Refusals, log: Events) -> None:
+        self._census = census
+        self._refusals = refusals
+        self._log = log
+        self._ended: tuple[int, float] | None = None  # tasks that have ended, and when
+        self._overfull: set[str] = set()
+
+    def run_once(self, link: Link, now: float) -> Condition:
+        """The condition now, in monotonic seconds. Raises BrokerUnavailable."""
+        names = kinds(link)
+        depths = self._depths(link, [*map(queue_of, names), INBOX])
+        states = [state for state in self._census.states if state.lives]
+        counts = {
+            "waiting": sum(each.waiting for each in depths.values()),
+            "running": _running(link, states),
+            "scheduled": sum(each.scheduled for each in depths.values()),
+            "dead": sum(each.dead for each in depths.values()),
+        }
+        for queue, each in depths.items():
+            self._watch_the_dead(queue, each.dead)
+        return Condition(
+            self._census.alive(names), counts, self._per_minute(depths, now),
+            [queue.removeprefix("queue:worker_") for queue, each in depths.items() if each.paused],
+            self._census.lost,
+        )  # fmt: skip
+
+    def start_afresh(self) -> None:
+        """The rate must not be reckoned over a time without Redis."""
+        self._ended = None
+
+    def _depths(self, link: Link, queues: Iterable[str]) -> dict[str, Depth]:
+        found = {}
+        for queue in queues:
+            with self._refusals.survived(f"looking at {queue}"):
+                found[queue] = depth(link, Keys(queue))
+        return found
+
+    def _per_minute(self, depths: Mapping[str, Depth], now: float) -> float | None:
+        stats: Counter[str] = Counter()
+        for each in depths.values():
+            stats.update(each.stats)
+        ended = sum(stats[outcome] for outcome in OUTCOMES)
+        before, self._ended = self._ended, (ended, now)
+        # Fewer than before: Redis has lost its data.
+        if before is None or ended < before[0] or now <= before[1]:
+            return None
+        return (ended - before[0]) * 60 / (now - before[1])
+
+    def _watch_the_dead(self, queue: str, dead: int) -> None:
+        if dead <= DEAD_LIMIT:
+            self._overfull.discard(queue)
+        elif queue not in self._overfull:
+            self._overfull.add(queue)
+            self._log.warning(
+                "dead",
+                f"{queue} has {dead:,} dead letters: look at the reasons, then revive them or "
+                f"delete {Keys(queue).dead}",
+                queue=queue,
+            )
+
+
+def _running(link: Link, states: list[SlotState]) -> int:
+    """Of what is claimed, each runner runs one; the rest waits behind it."""
+    if not states:
+        return 0
+    commands = [(b"HLEN", Keys(queue_of(state.kind)).claimed(state.slot)) for state in states]
+    claimed = link.pipeline(commands)
+    return sum(
+        number if state.runners is None else min(number, state.runners)
+        for state, number in zip(states, claimed, strict=True)
+    )

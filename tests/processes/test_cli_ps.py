@@ -1,0 +1,110 @@
+"""`meshd ps` of real workers: idle, busy, stopped, killed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from meshd.protocol import Keys, queue_of
+from tests.support.command import run_meshd
+from tests.support.site import Site
+from tests.support.wait import wait_until
+
+KEYS = Keys(queue_of("a"))
+
+
+Ps = Callable[..., str]
+
+
+@pytest.fixture
+def ps(site: Site) -> Ps:
+    def run(*arguments: str) -> str:
+        done = run_meshd("ps", *arguments, env=site.environment)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    return run
+
+
+def records(ps: Ps) -> tuple[list[dict[str, Any]], dict[str | None, dict[str, Any]]]:
+    """The workers, and the queues by kind."""
+    found = json.loads(ps("--json"))
+    return found["workers"], {record["kind"]: record for record in found["queues"]}
+
+
+def slot_of(site: Site) -> str:
+    names: Any = site.redis.hkeys(KEYS.slots)
+    [name] = names
+    return str(name.decode())
+
+
+def test_empty_site_is_told_as_such(ps: Ps) -> None:
+    lines = ps().splitlines()
+    assert lines[0] == "no workers"
+    assert lines[2].split() == ["KIND", "WAITING", "SCHEDULED", "DEAD", "PAUSED", "WORKERS", "DONE"]
+    assert lines[3].split() == ["a", "0", "0", "0", "-", "0", "0"]
+    assert lines[4].split() == ["(inbox)", "0", "0", "0", "-", "-", "-"]
+
+
+def test_worker_that_waits_is_idle(site: Site, ps: Ps) -> None:
+    worker = site.worker()
+    row = ps().splitlines()[1].split()
+    assert row[0] == "a1"
+    assert row[2] == "idle"
+    assert str(worker.pid) in row
+    [record], queues = records(ps)
+    assert record["instance"] == "a1"
+    assert record["pid"] == worker.pid
+    assert queues["a"]["workers"] == 1
+
+
+def test_running_task_is_shown_with_its_time(site: Site, ps: Ps) -> None:
+    site.worker()
+    site.push("until", data={"file": "never"})
+    wait_until(lambda: records(ps)[0][0]["state"] == "running", what="a busy worker", every=0.2)
+    assert re.search(r"^a1 .* running +until for \d+s ", ps(), re.MULTILINE)
+
+
+def test_stopped_worker_is_in_json_only(site: Site, ps: Ps) -> None:
+    assert site.worker().stop() == 0
+    assert ps().startswith("no workers")
+    [record], queues = records(ps)
+    assert record["state"] == "stopped"
+    assert queues["a"]["workers"] == 0
+
+
+def test_worker_without_a_lease_is_lost(site: Site, ps: Ps) -> None:
+    site.worker().kill()
+    site.redis.delete(KEYS.lease(slot_of(site)))  # as it lapses after 20 s
+    assert re.search(r"^a1 .* lost ", ps(), re.MULTILINE)
+    assert records(ps)[1]["a"]["workers"] == 0
+
+
+def test_worker_that_has_not_said_anything_yet_is_starting(site: Site, ps: Ps) -> None:
+    site.worker()
+    site.redis.delete(KEYS.about(slot_of(site)))
+    [record], _ = records(ps)
+    assert (record["instance"], record["state"]) == ("a1", "starting")
+
+
+def test_queues_are_counted(site: Site, ps: Ps) -> None:
+    site.redis.lpush(KEYS.queue, "1", "2", "3")
+    site.redis.zadd(KEYS.scheduled, {"x": 1})
+    site.redis.zadd(KEYS.dead, {"y": 1, "z": 2})
+    site.redis.set(KEYS.paused, "1")
+    site.redis.hset(KEYS.stats, "done", 12345)
+    site.redis.lpush("queue:meshd", "5")
+    rows = [line.split() for line in ps().splitlines()[3:]]
+    assert rows == [
+        ["a", "3", "1", "2", "paused", "0", "12,345"],
+        ["(inbox)", "1", "0", "0", "-", "-", "-"],
+    ]
+
+
+def test_kind_without_configuration_is_listed_once_it_had_a_worker(site: Site, ps: Ps) -> None:
+    site.redis.sadd("meshd:kinds", "zoo")
+    assert list(records(ps)[1]) == ["a", "zoo", None]

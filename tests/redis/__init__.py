@@ -1,0 +1,1 @@
+"""Need a Redis, which the fixtures start."""

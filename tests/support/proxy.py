@@ -1,0 +1,128 @@
+"""What a network does to a connection: replies get lost, connections are cut or fall silent."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import select
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+_TURN: Final = 0.02
+
+
+class Proxy:
+    """Stands before the server on the unix socket `target`; `url` is what a client is told."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._directory = Path(tempfile.mkdtemp(prefix="meshd-proxy-"))
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._pairs: dict[socket.socket, socket.socket] = {}  # each end -> its other end
+        self._fronts: set[socket.socket] = set()
+        self._silent: set[socket.socket] = set()
+        self._losing = 0
+        self._over = threading.Event()
+        self._wishes: queue.SimpleQueue[tuple[Callable[[], None], threading.Event]]
+        self._wishes = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="proxy")
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self._directory}/proxy.sock"
+
+    def __enter__(self) -> Self:
+        self._listener.bind(str(self._directory / "proxy.sock"))
+        self._listener.listen()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join(10)
+        for end in [*self._pairs, self._listener]:
+            end.close()
+        shutil.rmtree(self._directory)
+
+    def lose_replies(self, number: int = 1) -> None:
+        """Cut a connection instead of handing on its next reply, `number` times."""
+        self._losing = number
+
+    def cut(self) -> None:
+        """Cut all connections; new ones are served."""
+        self._in_the_thread(self._close_all)
+
+    def fall_silent(self) -> None:
+        """Let all connections stand and hand on nothing any more; new ones are served."""
+        self._in_the_thread(lambda: self._silent.update(self._pairs))
+
+    def _in_the_thread(self, wish: Callable[[], None]) -> None:
+        granted = threading.Event()
+        self._wishes.put((wish, granted))
+        assert granted.wait(10), "the proxy has ended"
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            while not self._wishes.empty():
+                wish, granted = self._wishes.get()
+                wish()
+                granted.set()
+            ends = [self._listener, *(self._pairs.keys() - self._silent)]
+            for end in select.select(ends, [], [], _TURN)[0]:
+                self._serve(end)
+
+    def _serve(self, end: socket.socket) -> None:
+        if end is self._listener:
+            self._accept()
+        elif end in self._pairs:
+            self._hand_on(end)
+
+    def _accept(self) -> None:
+        front, _ = self._listener.accept()
+        back = socket.socket(socket.AF_UNIX)
+        try:
+            back.connect(str(self._target))
+        except OSError:
+            front.close()
+            back.close()
+            return
+        self._pairs[front], self._pairs[back] = back, front
+        self._fronts.add(front)
+
+    def _hand_on(self, end: socket.socket) -> None:
+        try:
+            data = end.recv(65536)
+        except OSError:
+            data = b""
+        lost = end not in self._fronts and self._losing > 0
+        if not data or lost:
+            self._losing -= bool(data)
+            self._close(end)
+            return
+        with contextlib.suppress(OSError):
+            self._pairs[end].sendall(data)
+
+    def _close_all(self) -> None:
+        for end in list(self._pairs):
+            self._close(end)
+
+    def _close(self, end: socket.socket) -> None:
+        other = self._pairs.pop(end, None)
+        if other is None:
+            return
+        del self._pairs[other]
+        self._fronts -= {end, other}
+        self._silent -= {end, other}
+        end.close()
+        other.close()

@@ -1,0 +1,90 @@
+"""How `meshd ps` judges and shows what Redis says; the real thing is in tests/processes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from meshd.cli import ps
+
+ABOUT: dict[str, Any] = {
+    "instance": "a1",
+    "host": "north",
+    "pid": 4711,
+    "state": "running",
+    "started_at": 1000.0,
+    "running": [{"id": "x", "type": "primes.count", "for": 12.7, "attempt": 1}],
+    "fed": 0,
+    "counts": {"done": 12345, "retrying": 2},
+}
+
+
+@pytest.mark.parametrize(
+    ("said", "alive", "state"),
+    [
+        ("idle", True, "idle"),
+        ("draining", True, "draining"),
+        (None, True, "starting"),
+        ("stopped", True, "starting"),  # by the worker that had the slot before
+        ("stopped", False, "stopped"),
+        ("running", False, "lost"),
+        ("draining", False, "lost"),
+        (None, False, "lost"),
+    ],
+)
+def test_state_is_what_was_said_as_long_as_the_lease_holds(
+    said: str | None, alive: bool, state: str
+) -> None:
+    assert ps.state(said, alive=alive) == state
+
+
+@pytest.mark.parametrize("said", [None, b"", b"{", b"[1]"])
+def test_slot_that_says_nothing_is_known_by_its_name(said: bytes | None) -> None:
+    found = ps.worker("a", "0123456789ab.a12", said, alive=False)
+    assert (found["instance"], found["host"], found["state"]) == ("a12", "0123456789ab", "lost")
+
+
+def test_worker_cannot_say_which_slot_it_is() -> None:
+    said = json.dumps({**ABOUT, "slot": "other", "kind": "z"}).encode()
+    found = ps.worker("a", "0123456789ab.a1", said, alive=True)
+    assert (found["kind"], found["slot"], found["host"]) == ("a", "0123456789ab.a1", "north")
+
+
+def row(**changed: Any) -> tuple[str, ...]:
+    said = json.dumps({**ABOUT, **changed}).encode()
+    return ps._worker_row(ps.worker("a", "0123456789ab.a1", said, alive=True), now=8261.0)
+
+
+def test_row_of_a_worker() -> None:
+    assert row() == (
+        *("a1", "north", "running", "primes.count for 12s", "4711", "2h 1min"),
+        *("12,345", "0", "2"),
+    )
+
+
+def test_what_is_fed_is_told_apart_from_what_runs() -> None:
+    assert row(fed=3)[3] == "primes.count for 12s, 3 fed"
+    assert row(running=[])[3] == "-"
+
+
+def test_clock_that_is_behind_does_not_make_uptime_negative() -> None:
+    assert row(started_at=9000.0)[5] == "0s"
+
+
+def test_numbers_are_set_to_the_right_and_words_to_the_left() -> None:
+    table = list(ps._table(("NAME", "COUNT"), [("a", "5"), ("bb", "1,234"), ("c", "-")]))
+    assert table == ["NAME  COUNT", "a         5", "bb    1,234", "c         -"]
+
+
+def test_column_of_dashes_is_words() -> None:
+    assert list(ps._table(("PAUSED", "N"), [("-", "1")])) == ["PAUSED  N", "-       1"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-5, "0s"), (0.9, "0s"), (61, "1min 1s"), (3661, "1h 1min"), (90_061, "1d 1h")],
+)
+def test_long_times_are_told_in_two_units(seconds: float, text: str) -> None:
+    assert ps.coarse(seconds) == text
