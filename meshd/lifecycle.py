@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from types import FrameType
 
 DAEMON_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -159,13 +159,17 @@ class Timers:
         """Forget the deadline of `name`, if it has one."""
         self._at.pop(name, None)
 
-    def due(self, now: float) -> list[str]:
-        """Take out the names that have fallen due, the longest overdue first."""
-        names = [name for name, at in self._at.items() if at <= now]
-        names.sort(key=self._at.__getitem__)
-        for name in names:
+    def due(self, now: float) -> Iterator[str]:
+        """Take out the names that have fallen due, one by one, the longest overdue first.
+
+        A loop that is left by an exception leaves the others where they are.
+        """
+        while self._at:
+            name = min(self._at, key=self._at.__getitem__)
+            if self._at[name] > now:
+                return
             del self._at[name]
-        return names
+            yield name
 
     def wait(self, now: float) -> float | None:
         """Seconds until the next deadline, 0.0 if one is overdue, None if there is none."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from meshd.broker.link import Link
 from meshd.errors import BrokerError, BrokerUnavailable
@@ -20,7 +20,10 @@ class Connector:
     def __init__(self, connect: Callable[[], Link], number: int) -> None:
         self._connect = connect
         self._number = number
-        self._answer: Sequence[Link] | Exception = ()
+        self._links: Sequence[Link] = []
+        self._trouble: Exception | None = None
+        self._handover = threading.Lock()
+        self._closed = False
         self._under_way = False
         self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
@@ -39,31 +42,39 @@ class Connector:
         """The links of the finished attempt. Raises the BrokerUnavailable that ended it."""
         os.read(self._reader, 1)
         self._under_way = False
-        answer, self._answer = self._answer, ()
-        if isinstance(answer, BrokerError):
-            raise BrokerUnavailable(str(answer)) from answer
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        links, self._links = self._links, []
+        trouble, self._trouble = self._trouble, None
+        if isinstance(trouble, BrokerError):
+            raise BrokerUnavailable(str(trouble)) from trouble
+        if trouble is not None:
+            raise trouble
+        return links
 
     def close(self) -> None:
-        """Forget an attempt that is under way."""
-        if not self._under_way:
+        """Forget an attempt that is under way, and close what one has opened."""
+        with self._handover:
+            self._closed = True
+            _close_all(self._links)
+            os.close(self._reader)
             os.close(self._writer)
-        os.close(self._reader)
 
     def _attempt(self) -> None:
         links: list[Link] = []
+        trouble: Exception | None = None
         try:
             while len(links) < self._number:
                 links.append(self._connect())
-            self._answer = links
         except Exception as error:  # noqa: BLE001  it is raised again where `take` is called
-            for link in links:
-                link.close()
-            self._answer = error
-        try:
+            _close_all(links)
+            links, trouble = [], error
+        with self._handover:
+            if self._closed:
+                _close_all(links)
+                return
+            self._links, self._trouble = links, trouble
             os.write(self._writer, b".")
-        except OSError:
-            for link in links:
-                link.close()
+
+
+def _close_all(links: Iterable[Link]) -> None:
+    for link in links:
+        link.close()

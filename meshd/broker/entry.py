@@ -55,7 +55,7 @@ def read_entry(claimed: Claimed, limit: int, now: float) -> Entry:
                 "too_large",
                 f"{BAD_INPUT['too_large']}: it has {claimed.entry} bytes, the limit is {limit}",
             )
-        envelope, payload = _split(claimed.entry)
+        envelope, payload = split_entry(claimed.entry)
         task = decode_task(payload)
     except BadInput as why:
         known = envelope or Envelope(why.task_id or new_id(), first_at=now)
@@ -63,14 +63,3 @@ def read_entry(claimed: Claimed, limit: int, now: float) -> Entry:
     if envelope is None:
         envelope = Envelope(task.id or new_id(), first_at=now)
     return Entry(payload, envelope, task)
-
-
-def _split(entry: bytes) -> tuple[Envelope | None, bytes]:
-    envelope, payload = split_entry(entry)
-    if envelope is None:
-        return None, payload
-    # Anybody may push an envelope: what is reckoned with and written again must be of its type.
-    is_time = type(envelope.first_at) in (int, float) and 0 <= envelope.first_at < 1e15
-    if not is_time or type(envelope.cause) is not str:
-        raise BadInput("bad_envelope", BAD_INPUT["bad_envelope"], task_id=envelope.id)
-    return envelope, payload

@@ -134,7 +134,11 @@ class Link:
         """Run an EVALSHA that the caller packed; `meanwhile` is called before its reply is read."""
         self._send(command)
         if meanwhile is not None:
-            meanwhile()
+            try:
+                meanwhile()
+            except BaseException:
+                self.close()  # nobody will read the reply, and the next call must not
+                raise
         try:
             return self._connection.read_response()
         except NoScriptError:

@@ -32,8 +32,11 @@ def relay_outbox(link: Link, keys: Keys) -> int:
 
 
 def _relay_one(link: Link, keys: Keys, member: bytes) -> bool:
-    origin, line, payload = member.split(b"\n", 2)
-    urgency, kind = line[:1], line[1:].decode()
+    try:
+        origin, line, payload = member.split(b"\n", 2)
+        urgency, kind = line[:1], line[1:].decode("ascii")
+    except ValueError as error:
+        raise BrokerError(f"{keys.outbox} holds what is no follow-up: {member[:80]!r}") from error
     # Without a kind it goes to the inbox: two relays must not choose two different queues.
     target = Keys(queue_of(kind or None))
     name = f"{keys.queue}:{origin.decode()}"

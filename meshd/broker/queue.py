@@ -146,7 +146,7 @@ def relay(
 
 def register(link: Link, kind: str, types: Iterable[str]) -> None:
     """Say that a kind exists and which types its handlers run."""
-    link.call(b"SADD", KINDS, check_kind(kind))
+    link.script("register_kind", [KINDS], [check_kind(kind)])
     link.script("register", [TYPES], [kind, *types])
 
 

@@ -96,10 +96,12 @@ class Plan:
 
     def demonstration(self, broker: Embedded, env: Mapping[str, str], columns: int | None) -> Spec:
         """The process that submits everything; it prints lines of at most `columns` characters."""
-        width = {} if columns is None else {"COLUMNS": str(columns)}
+        environment = {**neutral(env), "PYTHONIOENCODING": ":backslashreplace"}
+        if columns is not None:
+            environment["COLUMNS"] = str(columns)
         burst = _STANDINS_BURST if broker.what.startswith("fakeredis") else _BURST
         arguments = (broker.url, f"--burst={burst}", *(self.demo or ()))
-        return Spec(DEMO, "meshd.dev.demo", arguments, {**neutral(env), **width})
+        return Spec(DEMO, "meshd.dev.demo", arguments, environment)
 
 
 def directory_of(url: str) -> Path:

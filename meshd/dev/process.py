@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
-import meshd
+from meshd.embedded import safe_path
 
 LONGEST_LINE: Final = 64 * 1024
 _PR_SET_PDEATHSIG: Final = 1
@@ -131,20 +131,13 @@ def spawn(
     process, however that ends.
     """
     return subprocess.Popen(
-        [sys.executable, *_safe_path(), "-m", module, *arguments],
+        [sys.executable, *safe_path(), "-m", module, *arguments],
         env=environment,
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C in the terminal is for the parent, which then decides
         preexec_fn=functools.partial(_die_with, os.getpid()),  # noqa: PLW1509  no thread here
         **streams,
     )
-
-
-def _safe_path() -> list[str]:
-    """Keep modules of the current folder, a user's redis.py for instance, out of the daemons. Only
-    where meshd itself lies in that folder it must be looked for there.
-    """
-    return [] if Path(meshd.__file__).parent.parent == Path.cwd() else ["-P"]
 
 
 def _die_with(parent: int) -> None:

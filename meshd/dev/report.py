@@ -42,9 +42,12 @@ class Arrival(NamedTuple):
         if result.error is not None:
             wanted = "failed, as it should: " if self.as_expected else ""
             return f"{wanted}{result.error.code}: {result.error.message}"
+        if not result.ok:
+            return result.status
         said = words.in_words(job.type, result.result)
         if not self.as_expected:
-            return f"{said}, but it should be {job.answer!r}"
+            wanted = f"have failed with {job.fails}" if job.fails else f"be {job.answer!r}"
+            return f"{said}; it should {wanted}"
         if job.delay and result.started_at is not None:
             said += f", begun {result.started_at - self.submitted_at:.1f} s after it was submitted"
         return f"{job.about}: {said}" if job.about else said

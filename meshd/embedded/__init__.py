@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
+import meshd
 from meshd.errors import ConfigError, MeshdError
 
 SERVERS: Final = ("redis-server", "valkey-server")
@@ -114,7 +115,7 @@ class Server:
         """Return what to execute for a server that lives in `directory`."""
         path = str(directory / _SOCKET_NAME)
         if self.program is None:
-            return [sys.executable, "-m", "meshd.embedded.standin", path]
+            return [sys.executable, *safe_path(), "-m", "meshd.embedded.standin", path]
         options = (*_REDIS_OPTIONS, "--dir", str(directory), "--unixsocket", path)
         return [self.program, *options]
 
@@ -174,7 +175,10 @@ def _start(server: Server) -> _Running:
         directory = Path(tempfile.mkdtemp(prefix="meshd-", dir="/tmp"))
     output = tempfile.TemporaryFile()  # noqa: SIM115  closed by _Running.stop
     keeper = subprocess.Popen(
-        [sys.executable, "-m", "meshd.embedded.keeper", str(directory), *server.command(directory)],
+        [
+            *(sys.executable, *safe_path(), "-m", "meshd.embedded.keeper"),
+            *(str(directory), *server.command(directory)),
+        ],
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=output,
@@ -203,3 +207,10 @@ def _ask(path: Path, request: bytes) -> bytes:
         connection.connect(str(path))
         connection.sendall(request)
         return connection.recv(65536)
+
+
+def safe_path() -> list[str]:
+    """Keep modules of the current folder, a user's redis.py for instance, out of the daemons. Only
+    where meshd itself lies in that folder it must be looked for there.
+    """
+    return [] if Path(meshd.__file__).parent.parent == Path.cwd() else ["-P"]

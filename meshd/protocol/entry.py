@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import NamedTuple, Optional, Tuple
 
-from meshd.errors import BadInput, ProtocolError
+from meshd.errors import BadInput
 from meshd.protocol.codes import BAD_INPUT
-from meshd.protocol.names import ENVELOPE_MARK, check_id
+from meshd.protocol.names import ENVELOPE_MARK, is_id
 from meshd.protocol.text import dumps
 
 
@@ -32,12 +32,21 @@ def split_entry(entry: bytes) -> Tuple[Optional[Envelope], bytes]:
         return None, entry
     line, mark, payload = entry[1:].partition(b"\n")
     try:
-        members = json.loads(line.decode("ascii"))
-        envelope = Envelope(**members)
-        check_id(envelope.id)
-        counts = (envelope.attempts, envelope.crashes, envelope.deaths)
-        if not mark or not all(type(count) is int and count >= 0 for count in counts):
-            raise ProtocolError("counts")
-    except (ValueError, TypeError, RecursionError, ProtocolError):
+        envelope = Envelope(**json.loads(line.decode("ascii")))
+    except (ValueError, TypeError, RecursionError):
         raise BadInput("bad_envelope", BAD_INPUT["bad_envelope"]) from None
+    known = envelope.id if is_id(envelope.id) else None
+    if known is None or not mark or not _is_sound(envelope):
+        raise BadInput("bad_envelope", BAD_INPUT["bad_envelope"], task_id=known)
     return envelope, payload
+
+
+def _is_sound(envelope: Envelope) -> bool:
+    """Anybody may push an envelope: what is reckoned with must be of its type."""
+    counts = (envelope.attempts, envelope.crashes, envelope.deaths)
+    return (
+        all(type(count) is int and 0 <= count < 2**31 for count in counts)
+        and type(envelope.first_at) in (int, float)
+        and 0 <= envelope.first_at < 1e15
+        and type(envelope.cause) is str
+    )

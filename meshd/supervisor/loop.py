@@ -124,19 +124,16 @@ class Supervisor:
         return self._timers.wait(time.monotonic())
 
     def _keep_time(self, now: float) -> None:
-        due = self._timers.due(now)
-        # All of them first: what raises must not take the next time of the others with it.
-        for name in due:
-            if name in self._duties:
+        for name in self._timers.due(now):
+            if name == "beat":
+                self._on_beat(now)
+            elif name == "connect":
+                self._tenure.connector.start()
+            elif name == "poll":
+                self._tenure.work_came = True
+            else:
+                # First the next time: what raises must not take it along.
                 self._timers.set(name, now + self._duties[name].seconds)
-        if "beat" in due:
-            self._on_beat(now)
-        if "connect" in due:
-            self._tenure.connector.start()
-        if "poll" in due:
-            self._tenure.work_came = True
-        for name in due:
-            if name in self._duties:
                 self._duties[name].run(now)
 
     # Redis
@@ -158,7 +155,7 @@ class Supervisor:
         self._log.info(
             "attach", f"{main.server.text} at {main.address}", slot=self._tenure.slot.name
         )
-        if not self._ready:
+        if not self._ready and self._settings.environment == "production":
             for danger in dangers(main):
                 self._log.warning("danger", danger)
         self._listen(now)

@@ -1,5 +1,5 @@
 """Which kind a task of a type goes to: one that has registered the type, and of several the one
-with the shortest queue. It remembers for one round, so that a burst is spread and Redis asked seldom.
+with the shortest queue. It remembers for one round: a burst is spread, and Redis asked seldom.
 """
 
 from __future__ import annotations

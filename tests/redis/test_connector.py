@@ -149,14 +149,14 @@ def test_links_of_a_failed_attempt_are_closed(
     assert ready(links)
     with pytest.raises(BrokerUnavailable, match="gone"):
         links.take()
-    wait_until(lambda: clients(queue) == before, what="an end of the first two links")
+    wait_until(lambda: clients(queue) <= before, what="an end of the first two links")
 
 
 @pytest.mark.parametrize("finished", [False, True])
 def test_nothing_stays_open_of_an_attempt_that_nobody_waits_for(
     queue: RawQueue, finished: bool
 ) -> None:
-    before, clients_before = open_descriptors(), clients(queue)
+    clients_before, before = clients(queue), open_descriptors()
     door = Door(queue.url)
     door.open.clear()
     links = Connector(door, 2)
@@ -167,5 +167,5 @@ def test_nothing_stays_open_of_an_attempt_that_nobody_waits_for(
     links.close()
     door.open.set()
     wait_until(lambda: door.attempts == 2, what="the attempt")
-    wait_until(lambda: clients(queue) == clients_before, timeout=2, what="an end of the links")
+    wait_until(lambda: clients(queue) <= clients_before, timeout=2, what="an end of the links")
     wait_until(lambda: open_descriptors() == before, timeout=2, what="an end of the descriptors")

@@ -250,7 +250,7 @@ def test_closed_link_stays_closed(queue: RawQueue, name: str) -> None:
     clients = queue.redis.info("clients")["connected_clients"]
     with pytest.raises(BrokerUnavailable, match="is closed"):
         CALLS[name](link)
-    assert queue.redis.info("clients")["connected_clients"] == clients
+    assert queue.redis.info("clients")["connected_clients"] <= clients
 
 
 def test_frozen_server_is_given_up_in_time_and_for_good(

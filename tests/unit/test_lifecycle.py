@@ -270,26 +270,38 @@ def test_timers_fall_due_once_with_the_longest_overdue_first() -> None:
     timers.set("beat", 12.0)
     timers.set("promote", 11.0)
     timers.set("drain", 99.0)
-    assert timers.due(10.9) == []
-    assert timers.due(12.0) == ["promote", "beat"]
-    assert timers.due(12.0) == []
-    assert timers.due(100.0) == ["drain"]
+    assert list(timers.due(10.9)) == []
+    assert list(timers.due(12.0)) == ["promote", "beat"]
+    assert list(timers.due(12.0)) == []
+    assert list(timers.due(100.0)) == ["drain"]
 
 
 def test_timers_that_are_due_together_keep_the_order_in_which_they_were_set() -> None:
     timers = Timers()
     for name in ("c", "a", "b"):
         timers.set(name, 1.0)
-    assert timers.due(1.0) == ["c", "a", "b"]
+    assert list(timers.due(1.0)) == ["c", "a", "b"]
+
+
+def test_what_was_not_reached_when_a_duty_raised_is_still_due() -> None:
+    timers = Timers()
+    timers.set("first", 1.0)
+    timers.set("second", 2.0)
+
+    for name in timers.due(3.0):
+        assert name == "first"
+        break
+
+    assert list(timers.due(3.0)) == ["second"]
 
 
 def test_setting_a_timer_again_moves_it() -> None:
     timers = Timers()
     timers.set("deadline", 1.0)
     timers.set("deadline", 5.0)
-    assert timers.due(4.0) == []
+    assert list(timers.due(4.0)) == []
     timers.set("deadline", 2.0)
-    assert timers.due(4.0) == ["deadline"]
+    assert list(timers.due(4.0)) == ["deadline"]
     assert timers.wait(4.0) is None
 
 
@@ -298,7 +310,7 @@ def test_cancelled_timer_never_falls_due() -> None:
     timers.set("deadline", 1.0)
     timers.cancel("deadline")
     timers.cancel("never set")
-    assert timers.due(2.0) == []
+    assert list(timers.due(2.0)) == []
     assert timers.wait(2.0) is None
 
 
@@ -309,7 +321,7 @@ def test_wait_is_the_time_to_the_next_deadline_and_never_negative() -> None:
     timers.set("promote", 12.5)
     assert timers.wait(10.0) == 2.5
     assert timers.wait(13.0) == 0.0
-    assert timers.due(13.0) == ["promote"]
+    assert list(timers.due(13.0)) == ["promote"]
     assert timers.wait(13.0) == 2.0
 
 

@@ -1,3 +1,5 @@
+"""The analysis tasks, against known values and bad arguments."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""A column of a table: type, missing, distinct, against known values and bad arguments."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""The computational tasks, against known values and bad arguments."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,3 +1,5 @@
+"""One log line as level, hour and message, against known values and bad arguments."""
+
 from __future__ import annotations
 
 import json

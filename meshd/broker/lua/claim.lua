@@ -7,7 +7,7 @@
 --       5 size limit (bytes; a longer entry is claimed, but only its length is returned)
 --       6 life of a result (milliseconds)  7 life of a dead letter (milliseconds)
 --       8 channel of responses  9 length of 'result:' keys before the id
---       then for every outcome six: verb ('done' | 'retry' | 'bury' | 'cancel'), claim number,
+--       then for every outcome six: verb ('done' | 'retry' | 'bury' | 'relay'), claim number,
 --         response ('' = none), published response ('' = the same), milliseconds to keep
 --         unique ('' = it has none, '0' = free it), number of arguments that follow, and these:
 --         done:  tasks that the handler submitted, each as 'u' or '-' and a payload, or for another
@@ -15,6 +15,7 @@
 --         retry: delay (milliseconds; 0 = next at once), envelope ('' = leave as it is),
 --                counter that it raises
 --         bury:  obituary (one line with its end)
+--         relay: nothing; the entry lies in another queue by now
 -- Returns {'ok', seconds, microseconds, 1 if paused else 0, settled, entry or length, ...}
 --       | {'lost', owner or ''}
 local queue, landing, claimed, slots, scheduled, dead, seq, stats, paused, outbox = unpack(KEYS, 1, 10)
@@ -22,6 +23,7 @@ local slot, token, wanted, number, limit = unpack(ARGV, 1, 5)
 local result_ms, dead_ms, channel, id_at = unpack(ARGV, 6, 9)
 wanted, number, limit = math.min(tonumber(wanted), 1000), tonumber(number), tonumber(limit)
 id_at = tonumber(id_at)
+local VERBS = {done = true, retry = true, bury = true, relay = true}
 local MARK, DIGITS = '\031', '0123456789abcdefghijklmnopqrstuvwxyz'
 
 local function refuse(key, kind)
@@ -86,6 +88,7 @@ local counts, published, settled = {}, {}, 0
 local key, at = 11, 10
 while at <= #ARGV do
   local verb, n, response, public, unique_ms, extra = unpack(ARGV, at, at + 5)
+  if not VERBS[verb] then return redis.error_reply('ERR no such verb: ' .. tostring(verb)) end
   local more = at + 6
   at = more + extra
   local result = KEYS[key]

@@ -1,7 +1,7 @@
 -- Move tasks that are due from the scheduled set to their queue; urgent ones to the front.
 -- KEYS  1 scheduled (zset)  2 queue (list)  3 stats (hash)
 -- ARGV  1 most to move  2 length of the unique prefix
--- Returns {moved, milliseconds until the next one is due (-1 = none is scheduled)}
+-- Returns {moved, milliseconds until the next one is due (a day at most; -1 = none is scheduled)}
 local scheduled, queue, stats = unpack(KEYS)
 local found = redis.call('TYPE', queue).ok
 if found ~= 'list' and found ~= 'none' then
@@ -19,4 +19,4 @@ end
 
 if #due > 0 then redis.pcall('HINCRBY', stats, 'promote', #due) end
 local next = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
-return {#due, next[2] and math.max(0, next[2] - now_ms) or -1}
+return {#due, next[2] and math.min(math.max(0, next[2] - now_ms), 86400000) or -1}
