@@ -51,11 +51,10 @@ def read_entry(claimed: Claimed, limit: int, now: float) -> Entry:
     envelope = None
     try:
         if isinstance(claimed.entry, int):
-            raise BadInput(
-                "too_large",
-                f"{BAD_INPUT['too_large']}: it has {claimed.entry} bytes, the limit is {limit}",
-            )
+            raise _too_large(claimed.entry, limit)
         envelope, payload = split_entry(claimed.entry)
+        if len(payload) > limit:
+            raise _too_large(len(payload), limit)
         task = decode_task(payload)
     except BadInput as why:
         known = envelope or Envelope(why.task_id or new_id(), first_at=now)
@@ -63,3 +62,8 @@ def read_entry(claimed: Claimed, limit: int, now: float) -> Entry:
     if envelope is None:
         envelope = Envelope(task.id or new_id(), first_at=now)
     return Entry(payload, envelope, task)
+
+
+def _too_large(size: int, limit: int) -> BadInput:
+    message = f"{BAD_INPUT['too_large']}: it has {size} bytes, the limit is {limit}"
+    return BadInput("too_large", message)

@@ -10,7 +10,7 @@ import inspect
 import math
 import re
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from redis.backoff import NoBackoff
@@ -130,15 +130,18 @@ class Link:
         """Run a script by its digest, loading it when the server does not know it (any more)."""
         return self.run_packed(pack((b"EVALSHA", SCRIPTS[name].sha, len(keys), *keys, *arguments)))
 
-    def run_packed(self, command: bytes, meanwhile: Callable[[], None] | None = None) -> Any:
-        """Run an EVALSHA that the caller packed; `meanwhile` is called before its reply is read."""
+    def run_packed(self, command: bytes) -> Any:
+        """Run an EVALSHA that the caller packed."""
+        self.send_packed(command)
+        return self.receive_packed(command)
+
+    def send_packed(self, command: bytes) -> None:
+        """Send a packed command; its reply must be read with `receive_packed`."""
         self._send(command)
-        if meanwhile is not None:
-            try:
-                meanwhile()
-            except BaseException:
-                self.close()  # nobody will read the reply, and the next call must not
-                raise
+
+    def receive_packed(self, command: bytes) -> Any:
+        """The reply to an EVALSHA, which is sent again when the server did not know the script."""
+        self._sock()
         try:
             return self._connection.read_response()
         except NoScriptError:

@@ -7,7 +7,7 @@ one) sent can take effect after `attach` or `resume`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from meshd.broker.link import Argument, Link, join_packed, milliseconds, pack_all
@@ -16,6 +16,7 @@ from meshd.broker.settlement import Settlement
 from meshd.errors import BrokerError, BrokerUnavailable, ClaimLost, SlotHeld
 from meshd.protocol import (
     ABOUT_SECONDS,
+    ENVELOPE_LIMIT,
     HEARTBEAT,
     LEASE_SECONDS,
     RESPONSES,
@@ -32,6 +33,11 @@ class SlotSettings(NamedTuple):
     result_ttl: float  # seconds
     dead_ttl: float  # seconds
     max_length: int | None = None  # tasks
+
+    @property
+    def max_entry(self) -> int:
+        """Bytes that an entry may have: the payload's, and what has happened to it."""
+        return self.max_payload + ENVELOPE_LIMIT
 
 
 class Claimed(NamedTuple):
@@ -57,6 +63,13 @@ class ClaimReply(NamedTuple):
     paused: bool
     settled: int
     claims: list[Claimed]
+
+
+class Asked(NamedTuple):
+    """A claim whose reply is still to be read: its first claim number, and what was sent."""
+
+    first: int
+    command: bytes
 
 
 class Held(NamedTuple):
@@ -97,7 +110,7 @@ class Slot:
             [*self._lease_keys(), self.keys.born, self.keys.limits],
             [
                 self.name, token, milliseconds(LEASE_SECONDS), os.urandom(8).hex(),
-                b"1" if owner_is_dead else b"", self._settings.max_payload,
+                b"1" if owner_is_dead else b"", self._settings.max_entry,
                 b"" if self._settings.max_length is None else self._settings.max_length,
                 self._owner, self._generation, *put_back,
             ],
@@ -115,31 +128,31 @@ class Slot:
             [*self._lease_keys(), self.keys.born],
             [
                 self.name, self._owner, self._generation, milliseconds(LEASE_SECONDS),
-                self._settings.max_payload,
+                self._settings.max_entry,
             ],
         )  # fmt: skip
         self._check_fence(reply)
         return self._attached(token, reply)
 
-    def claim(
-        self,
-        link: Link,
-        wanted: int,
-        settlements: Sequence[Settlement] = (),
-        meanwhile: Callable[[], None] | None = None,
-    ) -> ClaimReply:
-        """Settle what is finished and claim up to `wanted` entries, in one round trip; `meanwhile`
-        is called while Redis works, and must not use the link.
-        """
+    def claim(self, link: Link, wanted: int, settlements: Sequence[Settlement] = ()) -> ClaimReply:
+        """Settle what is finished and claim up to `wanted` entries, in one round trip."""
+        return self.claimed(link, self.ask(link, wanted, settlements))
+
+    def ask(self, link: Link, wanted: int, settlements: Sequence[Settlement] = ()) -> Asked:
+        """Send what `claim` sends; `claimed` reads the reply, and no call may come in between."""
         if not self._token:
             raise ClaimLost(self.name, None)
-        number = self._next
-        command = self._pack_claim(wanted, settlements)
+        asked = Asked(self._next, self._pack_claim(wanted, settlements))
         # Never used again, not even when the reply is lost and nobody knows what they stand for.
-        self._next = number + wanted
-        reply = link.run_packed(command, meanwhile)
+        self._next += wanted
+        link.send_packed(asked.command)
+        return asked
+
+    def claimed(self, link: Link, asked: Asked) -> ClaimReply:
+        """Read the reply to `asked`."""
+        reply = link.receive_packed(asked.command)
         self._check_fence(reply)
-        claims = [Claimed(number + i, entry) for i, entry in enumerate(reply[5:])]
+        claims = [Claimed(asked.first + i, entry) for i, entry in enumerate(reply[5:])]
         return ClaimReply(reply[1] + reply[2] / 1e6, reply[3] == 1, reply[4], claims)
 
     def release(self, link: Link, numbers: Iterable[int] = ()) -> int:
@@ -227,7 +240,7 @@ class Slot:
         limits = self._settings
         head = pack_all((b"EVALSHA", SCRIPTS["claim"].sha, CLAIM_KEYS + len(keys)))
         fixed: tuple[Argument, ...] = (
-            self.name, self._token, wanted, self._next, limits.max_payload,
+            self.name, self._token, wanted, self._next, limits.max_entry,
             milliseconds(limits.result_ttl), milliseconds(limits.dead_ttl), RESPONSES,
             len(self.keys.result("")),
         )  # fmt: skip

@@ -20,7 +20,8 @@ WAIT_SECONDS = 2
 class Tenure:
     """Who owns the lock of the slot makes one. Calls that reach Redis raise BrokerError.
 
-    `work_came`: a claim would find something. `waiting`: the blocking move is under way.
+    `work_came`: a claim may find something. `landed`: something lies in landing, where nobody else
+    finds it. `waiting`: the blocking move is under way.
     `trouble`: why there are no links.
     """
 
@@ -35,6 +36,7 @@ class Tenure:
         self.connector = Connector(connect, number=links)
         self.others: Sequence[Link] = ()
         self.work_came = False
+        self.landed = False
         self.waiting = False
         self.attached = False
         self.trouble = "connecting"
@@ -68,7 +70,7 @@ class Tenure:
         attachment = self.slot.resume(main) if self.attached else self._attach(main, held)
         self.attached = True
         self.trouble = ""
-        self.work_came = True
+        self.work_came, self.landed = True, attachment.landed > 0
         return attachment
 
     def lost(self, trouble: str) -> float:
@@ -123,6 +125,6 @@ class Tenure:
             return
         self.waiting = False
         if self._blocking.receive() is not None:
-            self.work_came = True
+            self.work_came = self.landed = True
         # Not when the links were opened: a server that is full, say, refuses only what comes then.
         self._backoff.reset()

@@ -12,6 +12,7 @@ from meshd.protocol.entry import Envelope, split_entry
 from meshd.protocol.names import (
     ABOUT_SECONDS,
     BEAT_SECONDS,
+    ENVELOPE_LIMIT,
     ENVELOPE_MARK,
     GIVEN_UP,
     HEARTBEAT,
@@ -49,6 +50,7 @@ __all__ = [
     "ABOUT_SECONDS",
     "BAD_INPUT",
     "BEAT_SECONDS",
+    "ENVELOPE_LIMIT",
     "ENVELOPE_MARK",
     "FAILURES",
     "GIVEN_UP",

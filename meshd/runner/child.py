@@ -39,6 +39,7 @@ class Runner:
         self._orders: Dict[str, Any] = {}
         self._number = 0
         self._in_handler = False
+        self._told = False
         self._streams = Streams()
 
     def serve(self) -> None:
@@ -111,12 +112,19 @@ class Runner:
             finally:
                 self._in_handler = False
 
-        return run(handler, data, guarded, self._orders["max_result"])
+        self._told = False
+        outcome = run(handler, data, guarded, self._orders["max_result"])
+        if outcome.verb in ("interrupted", "cancelled") and not self._told:
+            # Released uncounted it would come back for ever.
+            message = "the handler raised what only the worker may raise"
+            return failure("failed", "exception", message, outcome.duration)
+        return outcome
 
     def _stop(self, _signal: int, _frame: Any) -> None:
         if self._in_handler:
             stop = self._started.stop_for(self._number)
             if stop is not None:
+                self._told = True
                 raise stop
 
     def _send(self, frame: bytes) -> None:

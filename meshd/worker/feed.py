@@ -36,6 +36,8 @@ class Feeder:
         self._pace = pace
         self._kind = kind
         self._limit = limit  # bytes
+        self._strangers: list[Claim] = []
+        self._redis_now = 0.0
 
     def room(self, now: float) -> int:
         """How many more tasks the runners should hold."""
@@ -47,9 +49,21 @@ class Feeder:
         return self._pace.budget * LONG_HEAD_BUDGETS
 
     def admit(self, claimed: Iterable[Claimed], redis_now: float, now: float) -> None:
-        """Read entries and feed them; those that cannot run get their ending."""
+        """Read entries and feed them; those that cannot run get their ending, and those whose type
+        is unknown wait for `judge_strangers`.
+        """
+        self._redis_now = redis_now
         claims = [claim for each in claimed if (claim := self._read(each, redis_now)) is not None]
         self.feed(claims, now)
+
+    def judge_strangers(self) -> None:
+        """Ask Redis who knows the types that nobody here knows, and end their tasks accordingly."""
+        while self._strangers:
+            claim = self._strangers[-1]
+            ending = self._end_of_stranger(claim, self._redis_now)
+            self._strangers.pop()
+            if claim.number in self._session.claims:
+                self._session.end(Claimed(claim.number, claim.entry), ending)
 
     def feed(self, claims: Iterable[Claim], now: float) -> None:
         """Give claims to the runners that hold the least."""
@@ -83,23 +97,20 @@ class Feeder:
         except Refused as refused:
             self._session.end(claimed, self._settler.refused(refused, time.time()))
             return None
-        ending = self._ends_at_once(claim, self.types, redis_now)
-        if ending is not None:
-            self._session.end(claimed, ending)
+        if claim.task.expires_at is not None and claim.task.expires_at <= redis_now:
+            self._session.end(claimed, self._settler.expired(claim, redis_now))
             return None
         self._session.claims[claim.number] = claim
+        if claim.task.type not in self.types:
+            self._strangers.append(claim)
+            return None
         return claim
 
-    def _ends_at_once(self, claim: Claim, types: Types, redis_now: float) -> Ending | None:
-        task = claim.task
-        if task.expires_at is not None and task.expires_at <= redis_now:
-            return self._settler.expired(claim, redis_now)
-        if task.type in types:
-            return None
-        kinds = kinds_of(self._session.main, task.type)
+    def _end_of_stranger(self, claim: Claim, redis_now: float) -> Ending:
+        kinds = kinds_of(self._session.main, claim.task.type)
         if self._kind in kinds and redis_now - claim.envelope.first_at < POSTPONE_LIMIT_SECONDS:
             return self._settler.postponed(claim)
-        message = f"no worker of kind {self._kind} has a handler for {task.type!r}"
+        message = f"no worker of kind {self._kind} has a handler for {claim.task.type!r}"
         if kinds:
             message += f"; submit it to kind {' or '.join(kinds)}"
         return self._settler.unknown_type(claim, message, redis_now)

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from meshd.broker.link import Link
 from meshd.broker.queue import promote, register
-from meshd.broker.slot import Slot, SlotSettings
+from meshd.broker.slot import ClaimReply, Slot, SlotSettings
 from meshd.config import Instance, KindSettings, Settings
 from meshd.errors import BrokerError, BrokerUnavailable, ClaimLost, HandlerError
 from meshd.host import Place
 from meshd.lifecycle import Signals, Stop, Timers
-from meshd.logs import Events, Sampler
+from meshd.logs import Events
 from meshd.protocol import BEAT_SECONDS, Keys, queue_of
 from meshd.runner.started import STOP_INTERRUPT, STOP_TIMEOUT
 from meshd.systemd.notify import Notifier
@@ -30,13 +30,14 @@ from meshd.worker.pool import Broken, Died, OfRunner, Pool, Ready, Reported
 from meshd.worker.prefetch import Pace
 from meshd.worker.session import Session
 from meshd.worker.settle import Ending, Settler
+from meshd.worker.tasklog import TaskLog
 
 REGISTER_SECONDS = 3600.0
 REGISTER_AGAIN_SECONDS = 30.0
 POLL_SECONDS = 1.0
 DRAIN_STEP_SECONDS = 1.0
+EXCHANGING_SECONDS = 0.02
 OUT_OF_REACH_SECONDS = 6.0
-TASK_LINES_PER_SECOND = 10
 
 
 class Identity(NamedTuple):
@@ -77,10 +78,10 @@ class Worker:
         self._beat = Beat(identity.worker_id, identity.instance.name, self._place.host, time.time())
         self._signals = Signals()
         self._timers = Timers()
-        self._sampler = Sampler(TASK_LINES_PER_SECOND)
+        self._task_log = TaskLog(log)
         self._stop = Stop()
         self._leftovers = leftovers(identity.directory)
-        self._ready = self._over = False
+        self._ready = self._over = self._relays_due = False
         self._beats = 0
         self._deadline = 0.0
         self._duties: dict[str, Callable[[float], None]] = {
@@ -149,10 +150,11 @@ class Worker:
         wanted = self._wanted(now)
         if session.endings or (session.work_came and wanted):
             self._settle_and_claim(wanted, now)
+        self._feeder.judge_strangers()
         if self._stop.draining:
             self._end_when_drained()
             return
-        if session.returned or (session.work_came and not self._wanted(now)):
+        if session.returned or (session.landed and not self._wanted(now)):
             session.release()
             session.work_came = True
         idle = any(runner.held == 0 for runner in self._pool.runners)
@@ -162,13 +164,30 @@ class Worker:
             session.wait_for_work()
 
     def _settle_and_claim(self, wanted: int, now: float) -> None:
-        reply, endings = self._session.exchange(wanted, self._listen)
+        """Exchange until nothing has ended meanwhile, but not for long. While Redis works on one
+        batch the claims of the last are fed and the outcomes of the next are read.
+        """
+        session, until = self._session, now + EXCHANGING_SECONDS
+        session.ask(wanted)
+        self._listen()
+        reply, settled = session.answer()
+        while session.endings and now < until:
+            now = time.monotonic()
+            session.ask(max(0, self._wanted(now) - len(reply.claims)))
+            self._digest(reply, settled, now)
+            self._listen()
+            reply, settled = session.answer()
+        self._digest(reply, settled, now)
+        if self._relays_due:
+            session.relay()
+            self._relays_due = False
+
+    def _digest(self, reply: ClaimReply, settled: list[Ending], now: float) -> None:
         self._feeder.admit(reply.claims, reply.now, now)
-        for ending in endings:
+        for ending in settled:
             self._beat.counts[ending.outcome] += 1
-            self._tell(ending, now)
-        if any(b">" in ending.settlement.rest for ending in endings):
-            self._session.relay()
+            self._relays_due |= b">" in ending.settlement.rest
+            self._task_log.tell(ending, now)
 
     def _wanted(self, now: float) -> int:
         if self._stop.draining or not self._ready or self._outcomes.hold_until > now:
@@ -293,9 +312,10 @@ class Worker:
         held = self._session.slot.beat(self._session.main, about, heartbeat)
         if not self._session.agrees(held):
             raise BrokerUnavailable("Redis and this worker disagree on what it holds")
-        self._session.work_came |= held.landed > 0 and not self._session.waiting
+        if held.landed and not self._session.waiting:
+            self._session.work_came = self._session.landed = True
         promote(self._session.main, self._session.slot.keys)
-        self._say_what_was_not_said()
+        self._task_log.tell_the_rest()
 
     def _register(self, now: float) -> None:
         self._timers.set("register", now + REGISTER_SECONDS)
@@ -352,22 +372,6 @@ class Worker:
         self._over = True
 
     # Words
-
-    def _tell(self, ending: Ending, now: float) -> None:
-        settlement = ending.settlement
-        if ending.outcome == "done":
-            if self._sampler.allow(now):
-                self._log.info("done", task_id=settlement.task_id, type=ending.type)
-            return
-        self._log.warning(
-            settlement.verb, ending.message, task_id=settlement.task_id, type=ending.type,
-            code=ending.code, **({"traceback": ending.traceback} if ending.traceback else {}),
-        )  # fmt: skip
-
-    def _say_what_was_not_said(self) -> None:
-        unsaid = self._sampler.suppressed()
-        if unsaid:
-            self._log.info("done", f"and {unsaid} more tasks", tasks=unsaid)
 
     def _state(self, now: float) -> str:
         if self._stop.draining:

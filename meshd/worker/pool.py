@@ -114,7 +114,7 @@ class Pool:
 
     def _watch(self, runner: RunnerProcess) -> None:
         self.runners.append(runner)
-        self._selector.register(runner.sock, selectors.EVENT_READ, lambda: self._read(runner))
+        self._selector.register(runner.sock, selectors.EVENT_READ, lambda: self._serve(runner))
         self._selector.register(runner.pidfd, selectors.EVENT_READ, lambda: self._bury(runner))
         runner.send(self._orders)
 
@@ -185,6 +185,11 @@ class Pool:
             self._forget(runner)
         self._of_tasks.clear()
         self._of_runners.clear()
+
+    def _serve(self, runner: RunnerProcess) -> None:
+        self._read(runner)
+        if runner.wants_to_write:
+            self.pump()
 
     def _read(self, runner: RunnerProcess) -> None:
         try:

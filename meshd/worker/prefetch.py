@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-MOST_AHEAD: Final = 64
+MOST_AHEAD: Final = 128
 _WEIGHT = 0.1
 _TYPES_REMEMBERED = 1000
 

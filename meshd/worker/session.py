@@ -6,17 +6,22 @@ with Redis after every new connection. It never looks into a task.
 
 from __future__ import annotations
 
+import itertools
 import selectors
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from meshd.broker.link import Link
 from meshd.broker.outbox import relay_outbox
-from meshd.broker.slot import Attachment, Claimed, ClaimReply, Held, Slot
+from meshd.broker.slot import Asked, Attachment, Claimed, ClaimReply, Held, Slot
 from meshd.broker.tenure import Tenure
 from meshd.errors import ClaimLost
 from meshd.worker.claims import Claim
+from meshd.worker.prefetch import MOST_AHEAD
 from meshd.worker.settle import Ending
+
+# The other half is with the runner meanwhile: with all of them in one exchange it would idle.
+BATCH = MOST_AHEAD // 2
 
 
 class Reconciled(NamedTuple):
@@ -40,6 +45,14 @@ class Session(Tenure):
         self.returned: set[int] = set()
         self.endings: dict[int, tuple[Claimed, Ending]] = {}
         self.paused = False
+        self._asked: Asked | None = None
+        self._sent: dict[int, Ending] = {}
+        self._wanted = 0
+
+    def lost(self, trouble: str) -> float:
+        """As of Tenure."""
+        self._asked = None
+        return super().lost(trouble)
 
     def connected(self) -> Reconciled:
         """Take the links that the connector has, own the slot over them, and reconcile what is in
@@ -66,20 +79,33 @@ class Session(Tenure):
         self.claims.pop(claimed.number, None)
         self.endings[claimed.number] = (claimed, ending)
 
-    def exchange(
-        self, wanted: int, meanwhile: Callable[[], None]
-    ) -> tuple[ClaimReply, list[Ending]]:
-        """Settle everything that has ended and claim up to `wanted`: one round trip, and
-        `meanwhile` (which may bring more endings) while Redis works.
-        """
-        sent = {number: ending for number, (_, ending) in self.endings.items()}
-        settlements = [ending.settlement for ending in sent.values()]
-        reply = self.slot.claim(self.main, wanted, settlements, meanwhile)
-        for number in sent:
+    @property
+    def main(self) -> Link:
+        """As of Tenure; only between `ask` and `answer` the link is not free."""
+        if self._asked is not None:
+            raise AssertionError("a reply is still to be read")
+        return super().main
+
+    def ask(self, wanted: int) -> None:
+        """Ask Redis to settle everything that has ended and to claim up to `wanted`."""
+        batch = itertools.islice(self.endings.items(), BATCH)
+        self._sent = {number: ending for number, (_, ending) in batch}
+        settlements = [ending.settlement for ending in self._sent.values()]
+        self._asked = self.slot.ask(self.main, wanted, settlements)
+        self._wanted = wanted
+
+    def answer(self) -> tuple[ClaimReply, list[Ending]]:
+        """Read what Redis answered: the claims, and the endings that are settled now."""
+        asked, self._asked = self._asked, None
+        if asked is None:
+            raise AssertionError("nothing was asked")
+        reply = self.slot.claimed(self.main, asked)
+        for number in self._sent:
             del self.endings[number]
         self.paused = reply.paused
-        self.work_came = len(reply.claims) == wanted > 0
-        return reply, list(sent.values())
+        self.work_came = len(reply.claims) == self._wanted > 0
+        self.landed &= not reply.claims
+        return reply, list(self._sent.values())
 
     def give_back(self, numbers: Iterable[int]) -> None:
         """These claims are to be released, uncounted, at the next opportunity."""
@@ -93,6 +119,7 @@ class Session(Tenure):
         for number in self.returned:
             self.claims.pop(number, None)
         self.returned.clear()
+        self.landed = False
         return released
 
     def agrees(self, held: Held) -> bool:

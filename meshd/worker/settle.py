@@ -31,6 +31,8 @@ from meshd.retry import (
 )
 from meshd.worker.claims import Claim
 
+CAUSE_LIMIT = 200
+
 
 class Ending(NamedTuple):
     """A settlement, and what the log and the counters say of it."""
@@ -77,7 +79,8 @@ class Settler:
         error = Error(str(said["code"]), str(said["message"]), str(said["traceback"]))
         if report.verb == "buried":
             reason = "discarded" if error.code == "discarded" else "bad_input"
-            return self._bury(claim, run, reason, error, now)
+            ran = claim.envelope._replace(attempts=claim.attempt)
+            return self._bury(claim, run, reason, error, now, ran)
         return self._failed(claim, run, error, now, said.get("after"))
 
     def timeout(self, claim: Claim, duration: float, now: float) -> Ending:
@@ -90,7 +93,7 @@ class Settler:
     def crash(self, claim: Claim, cause: str, code: str, duration: float, now: float) -> Ending:
         """The runner died under the task: charged apart from its attempts."""
         crashes = claim.envelope.crashes + 1
-        envelope = claim.envelope._replace(crashes=crashes, cause=cause)
+        envelope = claim.envelope._replace(crashes=crashes, cause=cause[:CAUSE_LIMIT])
         run = self._run(claim, now - duration, duration)
         error = Error(code, f"{FAILURES[code]}: {cause}")
         return self._decided(
@@ -100,7 +103,7 @@ class Settler:
     def death(self, claim: Claim, cause: str, now: float) -> Ending:
         """The worker before this one died while the task ran, for a cause of its own."""
         deaths = claim.envelope.deaths + 1
-        envelope = claim.envelope._replace(deaths=deaths, cause=cause)
+        envelope = claim.envelope._replace(deaths=deaths, cause=cause[:CAUSE_LIMIT])
         error = Error("deaths", f"{FAILURES['deaths']}: {cause}")
         return self._decided(
             claim, envelope, self._run(claim, None, 0.0), error, after_death(deaths), "death", now

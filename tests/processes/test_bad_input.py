@@ -52,6 +52,7 @@ PAYLOADS: dict[str, tuple[bytes, str]] = {
     "a result that is NaN": (b'{"type": "nan"}', "bad_result"),
     "a result of 10 MB": (b'{"type": "large", "data": {"size": 10000000}}', "result_too_large"),
     "a handler that raises": (b'{"type": "raise"}', "exception"),
+    "a handler that interrupts itself": (b'{"type": "raise.interrupted"}', "exception"),
     "a handler that exits": (b'{"type": "exit"}', "exit"),
     "a handler that exits hard": (b'{"type": "hard.exit"}', "crashed"),
     "a handler that segfaults": (b'{"type": "segfault"}', "crashed"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -108,7 +109,11 @@ def test_a_handler_knows_its_task(site: Site) -> None:
 def test_systemd_hears_ready_status_watchdog_and_stopping(
     site: Site, fake_notify: FakeNotify
 ) -> None:
-    worker = site.worker(ready=False, WATCHDOG_USEC="15000000", **fake_notify.environment)
+    worker = site.worker(
+        ready=False,
+        WATCHDOG_USEC="15000000",
+        NOTIFY_SOCKET=fake_notify.environment["NOTIFY_SOCKET"],
+    )
     fake_notify.wait_for("READY=1")
     fake_notify.wait_for("WATCHDOG=1", timeout=8)
     assert "idle" in fake_notify.values("STATUS")
@@ -116,7 +121,7 @@ def test_systemd_hears_ready_status_watchdog_and_stopping(
     site.wait_runs("start until")
     fake_notify.wait_for("WATCHDOG=1", timeout=8)
 
-    worker.signal(15)
+    worker.signal(signal.SIGTERM)
     fake_notify.wait_for("STOPPING=1")
     wait_until(
         lambda: any("draining" in text for text in fake_notify.values("STATUS")),
@@ -139,7 +144,7 @@ def test_ready_comes_only_when_redis_is_there_and_handlers_are_imported(
         "@task('slow')\ndef slow():\n    return 1\n"
     )
     site.config.write_text(f'[kinds.a]\nhandlers = ["{slow}"]\n')
-    worker = site.worker(ready=False, **fake_notify.environment)
+    worker = site.worker(ready=False, NOTIFY_SOCKET=fake_notify.environment["NOTIFY_SOCKET"])
     worker.wait_log("attach")
 
     assert not fake_notify.said("READY=1")
@@ -154,7 +159,7 @@ def test_the_runner_sees_neither_systemd_nor_credentials_nor_redis(
         WATCHDOG_USEC="15000000",
         CREDENTIALS_DIRECTORY=str(tmp_path),
         HOME="/home/of/the/user",
-        **fake_notify.environment,
+        NOTIFY_SOCKET=fake_notify.environment["NOTIFY_SOCKET"],
     )
 
     seen = site.settled(site.push("environment"))["result"]
@@ -188,6 +193,24 @@ def test_attempts_go_with_the_task_and_its_payload_stays_as_it_was(site: Site) -
     assert response["result"] == 2
     assert response["attempt"] == 2
     assert site.runs() == ["attempt 1", "attempt 2"]
+
+
+def test_large_payloads_and_large_results_pass_each_other(site: Site) -> None:
+    """Both sides of the socket are full at once; neither may wait for the other."""
+    site.worker()
+    text = "x" * 900_000
+    ids = [site.push("echo", data={"value": text}) for _ in range(20)]
+
+    assert {site.settled(task_id)["result"] for task_id in ids} == {text}
+
+
+def test_a_payload_just_within_the_limit_survives_its_envelope(site: Site) -> None:
+    site.worker()
+    frame = b'{"type": "length.twice", "id": "big", "data": {"text": "%b"}}'
+    text = b"x" * (1024 * 1024 - len(frame) + 2)
+    site.redis.lpush(site.keys.queue, frame % text)
+
+    assert site.settled("big")["result"] == len(text)
 
 
 def test_a_cloudevent_is_a_task(site: Site) -> None:

@@ -61,8 +61,8 @@ class Inbox(RawQueue):
 class Deaf(Link):
     """The server runs the script; the reply is lost, and the connection with it."""
 
-    def run_packed(self, *arguments: Any) -> NoReturn:
-        super().run_packed(*arguments)
+    def receive_packed(self, command: bytes) -> NoReturn:
+        super().receive_packed(command)
         self.close()
         raise BrokerUnavailable("the reply was lost")
 

@@ -53,8 +53,8 @@ ANSWER: Final = (b'{"status":"done","result":"\\u0000"}',) * 2
 class DeafLink(Link):
     """The server runs the script; the reply is lost, and the connection with it."""
 
-    def run_packed(self, command: bytes, meanwhile: Callable[[], None] | None = None) -> NoReturn:
-        super().run_packed(command, meanwhile)
+    def receive_packed(self, command: bytes) -> NoReturn:
+        super().receive_packed(command)
         self.close()
         raise BrokerUnavailable("the reply was lost")
 

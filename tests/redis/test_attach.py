@@ -91,10 +91,10 @@ def test_claims_are_told_in_the_order_of_their_numbers(any_queue: RawQueue) -> N
 
 
 def test_of_an_entry_over_the_limit_only_the_length_is_told(any_queue: RawQueue) -> None:
-    """Finding 12."""
-    died_holding(any_queue, b"x" * 100, b"y" * 101)
+    """Finding 12. The limit is the payload's; 1,024 bytes more are an envelope's."""
+    died_holding(any_queue, b"x" * 1124, b"y" * 1125)
     attachment = any_queue.unattached(max_payload=100).attach(owner_is_dead=True)
-    assert [claim.entry for claim in attachment.claims] == [b"x" * 100, 101]
+    assert [claim.entry for claim in attachment.claims] == [b"x" * 1124, 1125]
 
 
 @pytest.mark.parametrize("settled", [False, True])
@@ -128,7 +128,7 @@ def test_data_set_gets_a_marker_once(any_queue: RawQueue) -> None:
 
 def test_what_was_in_hand_goes_into_a_data_set_that_lost_it(any_queue: RawQueue) -> None:
     """Finding 11: the only copy of the task was in the worker."""
-    any_queue.push(b"a\0", b"\x1fb", b"x" * 101)
+    any_queue.push(b"a\0", b"\x1fb", b"x" * 1125)
     worker = any_queue.worker(max_payload=100)
     held = worker.claim(3).claims
     any_queue.redis.flushall()

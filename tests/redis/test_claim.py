@@ -80,11 +80,11 @@ def test_paused_kind_is_not_claimed_from(any_queue: RawQueue) -> None:
 
 def test_entry_over_the_limit_is_claimed_but_only_its_length_is_told(any_queue: RawQueue) -> None:
     """Finding 12: what would kill the worker never crosses the wire."""
-    any_queue.push(b"x" * 100, b"y" * 101, b"")
+    any_queue.push(b"x" * 1124, b"y" * 1125, b"")
     worker = any_queue.worker(max_payload=100)
     claims = worker.claim(3).claims
-    assert [claim.entry for claim in claims] == [b"x" * 100, 101, b""]
-    assert any_queue.claimed()[claims[1].number] == b"y" * 101
+    assert [claim.entry for claim in claims] == [b"x" * 1124, 1125, b""]
+    assert any_queue.claimed()[claims[1].number] == b"y" * 1125
 
 
 def test_reply_tells_the_time_of_redis(any_queue: RawQueue) -> None:

@@ -136,24 +136,12 @@ def test_error_in_a_script_is_a_refusal(queue: RawQueue) -> None:
     assert not isinstance(caught.value, BrokerUnavailable)
 
 
-def test_work_is_done_while_redis_works_and_once_only(any_queue: RawQueue) -> None:
+def test_a_claim_is_asked_and_read_apart_and_survives_a_flushed_script(
+    any_queue: RawQueue,
+) -> None:
     any_queue.push(b"a")
     worker = any_queue.worker()
     any_queue.redis.script_flush()
-    done: list[bytes] = []
-    reply = worker.slot.claim(worker.link, 1, meanwhile=lambda: done.append(b"once"))
+    asked = worker.slot.ask(worker.link, 1)
+    reply = worker.slot.claimed(worker.link, asked)
     assert [claim.entry for claim in reply.claims] == [b"a"]
-    assert done == [b"once"]
-
-
-def test_work_that_fails_meanwhile_leaves_no_reply_behind(queue: RawQueue) -> None:
-    def fail() -> None:
-        raise ZeroDivisionError
-
-    worker = queue.worker()
-    with pytest.raises(ZeroDivisionError):
-        worker.slot.claim(worker.link, 1, meanwhile=fail)
-    try:
-        assert worker.link.call("PING") == b"PONG"
-    except BrokerUnavailable as closed:
-        assert "is closed" in str(closed)  # noqa: PT017  one of two good ends

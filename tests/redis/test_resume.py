@@ -37,7 +37,7 @@ def test_lease_is_renewed(any_queue: RawQueue) -> None:
 
 
 def test_all_that_is_held_is_told(any_queue: RawQueue) -> None:
-    any_queue.push(*SACRED, b"x" * 6000, b"landed")
+    any_queue.push(*SACRED, b"x" * 7000, b"landed")
     worker = any_queue.worker(max_payload=5500)
     claims = worker.claim(len(SACRED) + 1).claims
     worker.wait()
@@ -45,7 +45,7 @@ def test_all_that_is_held_is_told(any_queue: RawQueue) -> None:
     before = any_queue.everything()
     resumed = worker.resume()
     assert resumed.claims == claims
-    assert [claim.entry for claim in resumed.claims] == [*SACRED, 6000]
+    assert [claim.entry for claim in resumed.claims] == [*SACRED, 7000]
     assert resumed.landed == 1
     assert resumed.born == any_queue.redis.get(any_queue.keys.born).decode()
     after = any_queue.everything()

@@ -29,7 +29,7 @@ class Site:
     ) -> None:
         self.directory = directory
         self.keys = Keys(queue_of("a"))
-        self.redis = connect(redis_url)
+        self.redis: Any = connect(redis_url)  # redis-py types every reply as bytes or str
         self.config = directory / "meshd.toml"
         self.config.write_text(f'[kinds.a]\nhandlers = ["{handlers}"]\n{settings}\n')
         self.environment = {

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from meshd import BadData, Discard, Retry, current_task, submit, task
+from meshd import BadData, Discard, Retry, TaskInterrupted, current_task, submit, task
 
 DIRECTORY = Path(os.environ["MESHD_TEST_DIRECTORY"])
 
@@ -190,3 +190,15 @@ def parent(kind=None, fail=False):
 @task("prints")
 def prints():
     print("a line of the handler's own", flush=True)
+
+
+@task("raise.interrupted", max_attempts=1)
+def raise_interrupted():
+    raise TaskInterrupted
+
+
+@task("length.twice", max_attempts=2)
+def length_twice(text):
+    if current_task().attempt == 1:
+        raise Retry("once more", after=0.1)
+    return len(text)
