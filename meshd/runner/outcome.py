@@ -4,15 +4,19 @@ has returned there are only outcomes.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from typing import Any, Callable, NamedTuple
 
+from meshd.current import running
 from meshd.errors import BadData, Discard, Retry, TaskCancelled, TaskInterrupted, TaskTimeout
 from meshd.handlers import Handler, users_traceback
 
 ERROR_TEXT_LIMIT = 10_000
 TRACEBACK_LIMIT = 16_000
+_FORBIDDEN = frozenset((errno.EROFS, errno.EACCES, errno.EPERM))
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -91,7 +95,21 @@ def _described(error: BaseException) -> str:
         text = str(error)
     except Exception:  # noqa: BLE001  a user's __str__ may do anything
         text = "(its text cannot be read)"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    described = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return described + _hint(error)
+
+
+def _hint(error: BaseException) -> str:
+    """What may stand behind a refusal of the kernel when systemd has started the worker."""
+    if not isinstance(error, OSError) or error.errno not in _FORBIDDEN:
+        return ""
+    task = running()
+    if task is None or "INVOCATION_ID" not in os.environ:
+        return ""
+    return (
+        f" (the unit's sandbox lets handlers write to /var/lib/meshd/{task.kind} and /tmp; "
+        f"/etc/meshd/worker-{task.kind}.conf can open more)"
+    )
 
 
 def _cut(text: str, limit: int) -> str:

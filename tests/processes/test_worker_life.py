@@ -268,6 +268,25 @@ def test_what_the_handler_prints_reaches_the_workers_output(site: Site) -> None:
     worker.wait_log("a line of the handler's own")
 
 
+def test_the_built_in_tasks_are_there_without_any_configuration(site: Site) -> None:
+    site.config.write_text("")
+    site.worker()
+    site.redis.lpush(
+        "queue:worker_a", '{"type":"primes.count","data":{"limit":100000},"id":"primes"}'
+    )
+
+    assert site.settled("primes")["result"] == 9592
+
+
+def test_under_systemd_a_forbidden_write_hints_at_the_sandbox(site: Site) -> None:
+    site.worker("a1", INVOCATION_ID="00000000000000000000000000000000")
+
+    hinted = site.settled(site.push("forbidden"))["error"]["message"]
+
+    assert "Read-only file system" in hinted
+    assert "/etc/meshd/worker-a.conf can open more" in hinted
+
+
 def test_two_runners_run_two_tasks_at_once(site: Site) -> None:
     site.config.write_text(site.config.read_text() + "runners = 2\n")
     site.worker()

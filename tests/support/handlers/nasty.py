@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -190,6 +191,11 @@ def parent(kind=None, fail=False):
 @task("prints")
 def prints():
     print("a line of the handler's own", flush=True)
+
+
+@task("forbidden", max_attempts=1)
+def forbidden():
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/usr/share/mine")
 
 
 @task("raise.interrupted", max_attempts=1)
