@@ -9,7 +9,7 @@ TESTS  ?= tests
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format format-check lint types imports budgets \
-        test-matrix test-redis4 redis-server clean
+        test-matrix test-redis4 bench redis-server clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,8 +47,12 @@ test-matrix: test-redis4 test ## the tests on the oldest redis-py (4.3.4, no hir
 test-redis4: $(OLD)/.dev redis-server
 	$(OLD)/bin/python -m pytest -W ignore::ResourceWarning tests/unit tests/redis tests/processes
 
+bench: $(VENV)/.dev redis-server ## the first numbers: throughput, latency, start, memory
+	$(BIN)/python -m bench.numbers --json bench/results/numbers.jsonl \
+	    --markdown docs/performance.md
+
 clean: ## remove everything that is not source
-	rm -rf .venv* build dist *.egg-info .hypothesis .*_cache
+	rm -rf .venv* build dist bench/results *.egg-info .hypothesis .*_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- what the targets stand on -------------------------------------------------------------------

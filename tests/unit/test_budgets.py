@@ -57,7 +57,7 @@ def imported(node: ast.AST) -> list[str]:
     return []
 
 
-EVERYTHING = modules("meshd", "tests")
+EVERYTHING = modules("meshd", "tests", "bench")
 THE_PACKAGE = modules("meshd")
 
 
