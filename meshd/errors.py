@@ -83,11 +83,14 @@ class HandlerError(MeshdError):
 
 
 class Retry(MeshdError):
-    """Raised by a handler: run this task again, `after` seconds from now (None: by the policy)."""
+    """Raised by a handler: run this task again, `after` seconds from now (None: by the policy).
 
-    def __init__(self, reason: str = "", after: float | None = None) -> None:
+    `after` may be a timedelta. Raises ValueError for what is no time from now on.
+    """
+
+    def __init__(self, reason: str = "", after: object = None) -> None:
         super().__init__(reason or "the handler asked for another run")
-        self.after = after
+        self.after = None if after is None else _seconds(after)
 
 
 class Discard(MeshdError):
@@ -117,3 +120,16 @@ class TaskInterrupted(TaskStopped):
 
 class TaskCancelled(TaskStopped):
     """Somebody cancelled the task."""
+
+
+def _seconds(after: object) -> float:
+    total = getattr(after, "total_seconds", None)
+    try:
+        seconds = float("nan") if isinstance(after, str) else float(total() if total else after)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        seconds = float("nan")
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(
+            f"Retry(after={after!r}): expected seconds, a number from 0, or a timedelta"
+        )
+    return seconds

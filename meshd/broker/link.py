@@ -307,4 +307,4 @@ def _server(link: Link) -> Server:
 
 def milliseconds(seconds: float) -> int:
     """Whole milliseconds, ten years at the most: what a script can add to a time."""
-    return math.ceil(min(seconds, TEN_YEARS) * 1000)
+    return math.ceil(min(max(seconds, 0.0), TEN_YEARS) * 1000)

@@ -141,8 +141,10 @@ class Streams:
         self._objects = (sys.stdout, sys.stderr)
 
     def intact(self) -> bool:
-        if sys.stdout is None or sys.stdout.closed or sys.stderr is None or sys.stderr.closed:
-            return False
+        # Whatever a handler has put in their place need not know that it can be closed.
+        for stream in (sys.stdout, sys.stderr):
+            if stream is None or getattr(stream, "closed", False):
+                return False
         try:
             # fcntl(2) F_GETFD: a third of what fstat costs, and this is asked after every task.
             os.get_inheritable(1)

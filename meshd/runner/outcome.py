@@ -40,12 +40,12 @@ def run(handler: Handler, data: Any, guarded: Callable[[], Any], max_result: int
     try:
         result = guarded()
     except BaseException as error:  # noqa: BLE001  whatever a handler raises is its outcome
-        return _raised(error)._replace(duration=time.perf_counter() - before)
+        return _told(error)._replace(duration=time.perf_counter() - before)
     duration = time.perf_counter() - before
     try:
         body = _encode(result).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        message = str(error) or "nested too deeply"
+    except Exception as error:  # noqa: BLE001  the result's own methods may raise anything
+        message = _text(error) or type(error).__name__
         return failure("buried", "bad_result", f"the result is not JSON: {message}", duration)
     if len(body) > max_result:
         return failure(
@@ -71,6 +71,13 @@ def failure(
     return Outcome(verb, json.dumps(error).encode(), duration)
 
 
+def _told(error: BaseException) -> Outcome:
+    try:
+        return _raised(error)
+    except BaseException:  # noqa: BLE001  not even an exception's own text can be relied on
+        return failure("failed", "exception", f"{type(error).__name__}: it cannot be described")
+
+
 def _raised(error: BaseException) -> Outcome:
     if isinstance(error, Retry):
         return failure("retry", "retry", str(error), after=error.after)
@@ -91,12 +98,16 @@ def _raised(error: BaseException) -> Outcome:
 
 
 def _described(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception:  # noqa: BLE001  a user's __str__ may do anything
-        text = "(its text cannot be read)"
+    text = _text(error)
     described = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return described + _hint(error)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException:  # noqa: BLE001  a user's __str__ may do anything
+        return "(its text cannot be read)"
 
 
 def _hint(error: BaseException) -> str:

@@ -66,13 +66,17 @@ class Feeder:
                 self._session.end(Claimed(claim.number, claim.entry), ending)
 
     def feed(self, claims: Iterable[Claim], now: float) -> None:
-        """Give claims to the runners that hold the least."""
-        free = [r for r in self._pool.runners if self._pool.may_take_more(r)] or self._pool.runners
-        if free:
-            for claim in claims:
-                claim.expected = self._pace.expected(claim.task.type)
-                runner = free[0] if len(free) == 1 else min(free, key=_burden)
-                runner.give(claim, now)
+        """Give claims to the runners that hold the least; back to the queue where none can take
+        any, since nobody knows when one will.
+        """
+        free = [runner for runner in self._pool.runners if self._pool.may_take_more(runner)]
+        if not free:
+            self._session.give_back(claim.number for claim in claims)
+            return
+        for claim in claims:
+            claim.expected = self._pace.expected(claim.task.type)
+            runner = free[0] if len(free) == 1 else min(free, key=_burden)
+            runner.give(claim, now)
         self._pool.pump()
 
     def behind_long_heads(self, now: float) -> list[Claim]:

@@ -202,7 +202,6 @@ class Worker:
             f"{self._session.main.server.text} at {self._session.main.address}",
             slot=self._session.slot.name,
         )
-        self._become_ready(now)
         if reconciled.inherited:
             self._outcomes.inherited(reconciled.found, self._leftovers.running)
             self._leftovers.forget()
@@ -210,6 +209,7 @@ class Worker:
             self._feeder.admit(reconciled.found, reconciled.redis_now, now)
         else:
             self._session.give_back(claimed.number for claimed in reconciled.found)
+        self._become_ready(now)
 
     def _on_claim_lost(self, lost: ClaimLost) -> None:
         try:
@@ -262,8 +262,7 @@ class Worker:
         if not self._ready and not died.was_ready:
             raise HandlerError(f"the process ended while it loaded the handlers: {died.cause}")
         self._log.info("runner", f"ended: {died.cause}", cause=died.cause)
-        if not self._stop.draining:
-            self._pool.fill(now)
+        self._pool.fill(now)
         self._outcomes.died(died, now)
 
     def _on_broken(self, broken: Broken) -> None:
@@ -288,8 +287,7 @@ class Worker:
 
     def _keep_deadlines(self, now: float) -> None:
         self._pool.look_after(now)
-        if not self._stop.draining:
-            self._pool.fill(now)
+        self._pool.fill(now)
         for runner in self._pool.runners:
             if runner.overdue(now):
                 self._session.give_back(c.number for c in runner.stop_task(STOP_TIMEOUT, now))
@@ -338,6 +336,7 @@ class Worker:
         now = time.monotonic()
         if self._stop.draining and not was_draining:
             self._deadline = now + self._settings.worker.drain_timeout
+            self._pool.dwindle()
             self._log.info("drain", self._status(now))
             self._notifier.stopping(self._status(now))
         if self._stop.now:
@@ -363,7 +362,10 @@ class Worker:
     def _end_when_drained(self) -> None:
         session = self._session
         session.stop_waiting()
-        session.release()
+        if not self._pool.held:
+            session.give_back_all()
+        if session.returned or session.landed:
+            session.release()
         if self._pool.held or session.claims or session.endings:
             return
         about = self._beat.about("stopped", (), time.time(), time.monotonic())

@@ -20,8 +20,8 @@ from meshd.runner.frames import Frame, encode
 from meshd.runner.started import STOP_TIMEOUT
 from meshd.worker.claims import Claim, Options
 from meshd.worker.launch import interpreter, launch
+from meshd.worker.reports import Report, read_report, read_types
 from meshd.worker.runners import RunnerProcess, Stopping, cause_of
-from meshd.worker.settle import Report
 
 CLOSED_SECONDS = 1.0
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -89,6 +89,7 @@ class Pool:
         self._backoff = Backoff(first=0.5, cap=60.0)
         self._spawn_at = 0.0
         self._launched = 0
+        self._wanted = kind.runners
 
     @property
     def ready(self) -> bool:
@@ -100,7 +101,7 @@ class Pool:
 
     def fill(self, now: float) -> None:
         """Start runners until there are as many as the kind wants."""
-        while len(self.runners) < self._kind.runners and now >= self._spawn_at:
+        while len(self.runners) < self._wanted and now >= self._spawn_at:
             self._launched += 1
             name = f"{os.getpid()}.{self._launched}"
             try:
@@ -111,6 +112,10 @@ class Pool:
                 self._of_runners.append(Broken(message, ""))
                 return
             self._watch(RunnerProcess(launched, now))
+
+    def dwindle(self) -> None:
+        """Start no more runners."""
+        self._wanted = 0
 
     def _watch(self, runner: RunnerProcess) -> None:
         self.runners.append(runner)
@@ -163,7 +168,8 @@ class Pool:
     def may_take_more(self, runner: RunnerProcess) -> bool:
         most = self._kind.max_tasks
         return (
-            runner.ready
+            self._wanted > 0
+            and runner.ready
             and runner.stopping is None
             and runner.closed_at is None
             and (most is None or runner.served + runner.held < most)
@@ -173,7 +179,7 @@ class Pool:
         """When `look_after` or `fill` may have something to do."""
         deadlines = [d for d in (r.next_deadline() for r in self.runners) if d is not None]
         deadlines += [r.closed_at + CLOSED_SECONDS for r in self.runners if r.closed_at]
-        if len(self.runners) < self._kind.runners:
+        if len(self.runners) < self._wanted:
             deadlines.append(self._spawn_at)
         return min(deadlines, default=None)
 
@@ -198,7 +204,7 @@ class Pool:
         except EOFError:
             self._selector.unregister(runner.sock)
             runner.closed_at = self._clock()
-        except (ProtocolError, ValueError, TypeError) as error:
+        except ProtocolError as error:
             self._selector.unregister(runner.sock)
             runner.closed_at = self._clock()
             runner.doom = f"it sent a malformed frame: {error}"
@@ -207,30 +213,32 @@ class Pool:
     def _frame(self, runner: RunnerProcess, frame: Frame) -> None:
         head = frame.head
         if isinstance(head, list):
-            number, verb, started_at, duration, follow_ups = head
-            claim = runner.take(number, self._clock())
-            if claim is None:
-                return
-            if verb == "skipped":
-                self._of_tasks.append(Skipped(claim))
-                return
-            report = Report(number, verb, started_at, duration, follow_ups, frame.body)
-            self._of_tasks.append(Reported(claim, report))
-            return
-        if "broken" in head:
+            self._report(runner, read_report(head, frame.body))
+        elif not isinstance(head, dict) or runner.ready:
+            raise ProtocolError("a frame that nobody has asked for")
+        elif "broken" in head:
             shown = frame.body.decode(errors="replace")
             self._of_runners.append(Broken(str(head["broken"]), shown))
+        else:
+            types = read_types(head.get("ready"))
+            runner.ready = True
+            self._backoff.reset()
+            self._of_runners.append(Ready(types))
+
+    def _report(self, runner: RunnerProcess, report: Report) -> None:
+        claim = runner.take(report.number, self._clock())
+        if claim is None:
             return
-        runner.ready = True
-        self._backoff.reset()
-        types = {str(name): tuple(options) for name, options in head["ready"].items()}
-        self._of_runners.append(Ready(types))
+        if report.verb == "skipped":
+            self._of_tasks.append(Skipped(claim))
+        else:
+            self._of_tasks.append(Reported(claim, report))
 
     def _bury(self, runner: RunnerProcess) -> None:
         status = runner.reap()
         if status is None:
             return
-        with contextlib.suppress(ValueError, TypeError):
+        with contextlib.suppress(ProtocolError):
             for frame in runner.last_frames():
                 self._frame(runner, frame)
         self._remove(runner, cause_of(status))

@@ -111,6 +111,10 @@ class Session(Tenure):
         """These claims are to be released, uncounted, at the next opportunity."""
         self.returned.update(numbers)
 
+    def give_back_all(self) -> None:
+        """Nobody works on any claim any more: whatever has no ending goes back."""
+        self.returned.update(self.claims)
+
     def release(self) -> int:
         """Release what was given back, and what landed. The number of entries put back; after a
         failure they are still in hand.
@@ -124,11 +128,14 @@ class Session(Tenure):
 
     def agrees(self, held: Held) -> bool:
         """Whether Redis thinks that the slot holds as many claims as are in hand."""
-        return held.claimed == len(self.claims) + len(self.endings)
+        return held.claimed == len(self._in_hand())
 
     def relay(self) -> None:
         """Push follow-ups for other kinds where they belong."""
         relay_outbox(self.main, self.slot.keys)
+
+    def _in_hand(self) -> set[int]:
+        return self.claims.keys() | self.endings.keys() | self.returned
 
     def _reconcile(self, attachment: Attachment) -> list[Claimed]:
         in_redis = {claimed.number for claimed in attachment.claims}
@@ -138,5 +145,5 @@ class Session(Tenure):
             for number in known.keys() - in_redis:
                 del known[number]
         self.returned &= in_redis
-        in_hand = self.claims.keys() | self.endings.keys()
+        in_hand = self._in_hand()
         return [claimed for claimed in attachment.claims if claimed.number not in in_hand]

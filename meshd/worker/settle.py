@@ -4,9 +4,9 @@ are written. It decides nothing about Redis and remembers nothing.
 
 from __future__ import annotations
 
-import json
 import random
-from typing import Any, NamedTuple
+from collections.abc import Container
+from typing import NamedTuple
 
 from meshd.broker.entry import Refused
 from meshd.broker.settlement import (
@@ -30,6 +30,7 @@ from meshd.retry import (
     after_failure,
 )
 from meshd.worker.claims import Claim
+from meshd.worker.reports import Report, Submitted
 
 CAUSE_LIMIT = 200
 
@@ -45,17 +46,6 @@ class Ending(NamedTuple):
     traceback: str = ""
 
 
-class Report(NamedTuple):
-    """What a runner said of one task."""
-
-    number: int
-    verb: str
-    started_at: float  # Unix seconds
-    duration: float  # seconds
-    follow_ups: list[list[Any]]
-    body: bytes
-
-
 class Settler:
     """Writes for one worker. `now` is always Unix seconds."""
 
@@ -64,24 +54,24 @@ class Settler:
         self._host = host
         self._kind = kind
 
-    def outcome(self, claim: Claim, report: Report, own_types: Any, now: float) -> Ending:
+    def outcome(
+        self, claim: Claim, report: Report, own_types: Container[str], now: float
+    ) -> Ending:
         """What a runner reported."""
         run = self._run(claim, report.started_at, report.duration)
-        if report.verb == "done":
-            response = encode_response(run, "done", report.body, now)
-            follow_ups = tuple(self._follow_up(said, own_types) for said in report.follow_ups)
+        if report.error is None:
+            response = encode_response(run, "done", report.result, now)
+            follow_ups = tuple(self._follow_up(said, own_types) for said in report.submitted)
             return Ending(
                 done(claim.number, claim.id, response, freed(claim.task), follow_ups),
                 "done",
                 claim.task.type,
             )
-        said = json.loads(report.body)
-        error = Error(str(said["code"]), str(said["message"]), str(said["traceback"]))
         if report.verb == "buried":
-            reason = "discarded" if error.code == "discarded" else "bad_input"
+            reason = "discarded" if report.error.code == "discarded" else "bad_input"
             ran = claim.envelope._replace(attempts=claim.attempt)
-            return self._bury(claim, run, reason, error, now, ran)
-        return self._failed(claim, run, error, now, said.get("after"))
+            return self._bury(claim, run, reason, report.error, now, ran)
+        return self._failed(claim, run, report.error, now, report.after)
 
     def timeout(self, claim: Claim, duration: float, now: float) -> Ending:
         """The runner had to be killed because the task's time was over."""
@@ -180,7 +170,6 @@ class Settler:
     def _run(self, claim: Claim, started_at: float | None, duration: float) -> Run:
         return Run(claim.id, claim.task.type, self._worker_id, claim.attempt, started_at, duration)
 
-    def _follow_up(self, said: list[Any], own_types: Any) -> FollowUp:
-        kind, urgent, task_type, payload = said
-        own = kind == self._kind or (kind is None and task_type in own_types)
-        return FollowUp(payload.encode(), None if own else kind or "", bool(urgent))
+    def _follow_up(self, said: Submitted, own_types: Container[str]) -> FollowUp:
+        own = said.kind == self._kind or (said.kind is None and said.type in own_types)
+        return FollowUp(said.payload, None if own else said.kind or "", said.urgent)
