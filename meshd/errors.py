@@ -7,6 +7,8 @@ within Python 3.9 and the standard library.
 
 from __future__ import annotations
 
+TEN_YEARS = 10 * 365 * 86_400.0
+
 
 class MeshdError(Exception):
     """What went wrong, in one line that says what to do about it."""
@@ -90,7 +92,7 @@ class Retry(MeshdError):
 
     def __init__(self, reason: str = "", after: object = None) -> None:
         super().__init__(reason or "the handler asked for another run")
-        self.after = None if after is None else _seconds(after)
+        self.after = None if after is None else seconds_from(after)
 
 
 class Discard(MeshdError):
@@ -122,14 +124,20 @@ class TaskCancelled(TaskStopped):
     """Somebody cancelled the task."""
 
 
-def _seconds(after: object) -> float:
+def seconds_from(after: object) -> float:
+    """Seconds of a number or timedelta, from 0 to ten years: a moment that has passed means now.
+
+    Raises ValueError for what is neither.
+    """
     total = getattr(after, "total_seconds", None)
     try:
-        seconds = float("nan") if isinstance(after, str) else float(total() if total else after)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
+        if isinstance(after, str):
+            raise TypeError
+        seconds = float(total() if total else after)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
         seconds = float("nan")
-    if not 0 <= seconds < float("inf"):
-        raise ValueError(
-            f"Retry(after={after!r}): expected seconds, a number from 0, or a timedelta"
-        )
-    return seconds
+    except OverflowError:
+        seconds = TEN_YEARS
+    if seconds != seconds:  # noqa: PLR0124  only NaN differs from itself
+        raise ValueError(f"Retry(after={after!r}): expected a number of seconds or a timedelta")
+    return min(max(seconds, 0.0), TEN_YEARS)

@@ -27,11 +27,10 @@ from redis.retry import Retry
 
 from meshd.broker.scripts import SCRIPTS
 from meshd.config import RedisSettings
-from meshd.errors import BrokerError, BrokerUnavailable
+from meshd.errors import TEN_YEARS, BrokerError, BrokerUnavailable
 
 Argument = bytes | str | int
 
-TEN_YEARS = 10 * 365 * 86_400.0
 OLDEST_SERVER = (5, 0)
 _BLMOVE_SINCE = (6, 2)
 #: Refusals that pass without anybody changing a queue: the server is elsewhere, full or closed.

@@ -103,6 +103,7 @@ class Slot:
         """Become the owner. `owner_is_dead` = the caller holds the lock that the last owner held;
         otherwise a live lease raises SlotHeld. `held` is put back into a data set that lost it.
         """
+        self._check_permissions(link)
         token = self._next_token()
         put_back = [part for claim in held for part in claim if not isinstance(claim.entry, int)]
         reply = link.script(
@@ -122,6 +123,7 @@ class Slot:
 
     def resume(self, link: Link) -> Attachment:
         """Go on owning the slot over a new connection; calls on the old one are fenced off."""
+        self._check_permissions(link)
         token = self._next_token()
         reply = link.script(
             "resume",
@@ -196,6 +198,23 @@ class Slot:
             link.send(b"BLMOVE", source, target, b"RIGHT", b"LEFT", seconds)
         else:
             link.send(b"BRPOPLPUSH", source, target, seconds)
+
+    def _check_permissions(self, link: Link) -> None:
+        """Redis does not roll back: what a user lacks must show before an entry is taken out."""
+        keys = self.keys
+        lacking = link.script(
+            "permitted",
+            [
+                keys.queue, keys.claimed(self.name), keys.scheduled, keys.dead, keys.seq,
+                keys.outbox, keys.result("any"),
+            ],
+            [],
+        )  # fmt: skip
+        if lacking:
+            raise BrokerUnavailable(
+                f"the Redis user of this worker may not run {lacking.decode()}: "
+                "extend its ACL (docs/protocol.md lists what a worker needs)"
+            )
 
     def _lease_keys(self) -> list[str]:
         keys, slot = self.keys, self.name

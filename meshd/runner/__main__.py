@@ -7,6 +7,7 @@ nothing else of the daemon's libraries.
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import signal
 import socket
@@ -29,6 +30,10 @@ def main(arguments: List[str]) -> None:
     sock.set_inheritable(False)
     os.register_at_fork(after_in_child=sock.close)
     sys.argv = sys.argv[:1]
+    # Into a pipe Python would write in blocks, and a line would be read long after its task.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
     Runner(sock, StartedFile(path, create=False)).serve()
 
 

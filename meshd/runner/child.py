@@ -10,6 +10,7 @@ to the worker     [number, verb, started_at, duration, [follow-up, ...]] + resul
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -88,6 +89,7 @@ class Runner:
 
     def _answer(self, number: int, started_at: float, outcome: Outcome) -> None:
         follow_ups = current.leave()
+        self._streams.flush()
         if not self._streams.intact():
             self._streams.restore()
             outcome = failure(
@@ -138,7 +140,6 @@ class Streams:
 
     def __init__(self) -> None:
         self._kept = [os.dup(1), os.dup(2)]
-        self._objects = (sys.stdout, sys.stderr)
 
     def intact(self) -> bool:
         # Whatever a handler has put in their place need not know that it can be closed.
@@ -152,6 +153,12 @@ class Streams:
         except OSError:
             return False
         return True
+
+    def flush(self) -> None:
+        """Write out what a handler has printed without ending its line."""
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
 
     def restore(self) -> None:
         for descriptor, kept in zip((1, 2), self._kept):

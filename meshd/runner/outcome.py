@@ -11,7 +11,15 @@ import time
 from typing import Any, Callable, NamedTuple
 
 from meshd.current import running
-from meshd.errors import BadData, Discard, Retry, TaskCancelled, TaskInterrupted, TaskTimeout
+from meshd.errors import (
+    BadData,
+    Discard,
+    Retry,
+    TaskCancelled,
+    TaskInterrupted,
+    TaskTimeout,
+    seconds_from,
+)
 from meshd.handlers import Handler, users_traceback
 
 ERROR_TEXT_LIMIT = 10_000
@@ -80,7 +88,8 @@ def _told(error: BaseException) -> Outcome:
 
 def _raised(error: BaseException) -> Outcome:
     if isinstance(error, Retry):
-        return failure("retry", "retry", str(error), after=error.after)
+        after = None if error.after is None else seconds_from(error.after)
+        return failure("retry", "retry", str(error), after=after)
     if isinstance(error, Discard):
         return failure("buried", "discarded", str(error))
     if isinstance(error, BadData):

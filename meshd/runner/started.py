@@ -79,8 +79,8 @@ class StartedFile:
         self._words[_FINISHED] = number
 
     def fence(self, number: int) -> None:
-        """Revoke every task up to this number that has not started."""
-        self._words[_FENCE] = number
+        """Revoke every task up to this number that has not started. A fence never goes down."""
+        self._words[_FENCE] = max(number, self._words[_FENCE])
 
     def aim(self, number: int, why: int) -> None:
         """Say which task the next signal is meant for."""

@@ -67,16 +67,18 @@ class Feeder:
 
     def feed(self, claims: Iterable[Claim], now: float) -> None:
         """Give claims to the runners that hold the least; back to the queue where none can take
-        any, since nobody knows when one will.
+        them, since nobody knows when one will.
         """
         free = [runner for runner in self._pool.runners if self._pool.may_take_more(runner)]
-        if not free:
-            self._session.give_back(claim.number for claim in claims)
-            return
         for claim in claims:
+            runner = _least_burdened(free, claim.number)
+            if runner is None:
+                self._session.give_back([claim.number])
+                continue
             claim.expected = self._pace.expected(claim.task.type)
-            runner = free[0] if len(free) == 1 else min(free, key=_burden)
             runner.give(claim, now)
+            if self._pool.left(runner) <= 0:
+                free.remove(runner)
         self._pool.pump()
 
     def behind_long_heads(self, now: float) -> list[Claim]:
@@ -91,7 +93,8 @@ class Feeder:
         if not self._pool.may_take_more(runner):
             return 0
         elapsed = now - runner.head_since if runner.fed else 0.0
-        return self._pace.room(runner.held, runner.load + elapsed)
+        room = self._pace.room(runner.held, runner.load + elapsed)
+        return min(room, self._pool.left(runner))
 
     def _read(self, claimed: Claimed, redis_now: float) -> Claim | None:
         if self.types is None:
@@ -118,6 +121,12 @@ class Feeder:
         if kinds:
             message += f"; submit it to kind {' or '.join(kinds)}"
         return self._settler.unknown_type(claim, message, redis_now)
+
+
+def _least_burdened(runners: list[RunnerProcess], number: int) -> RunnerProcess | None:
+    """The runner that holds the least of those that may be fed this claim number."""
+    fit = [runner for runner in runners if runner.highest < number]
+    return fit[0] if len(fit) == 1 else min(fit, key=_burden, default=None)
 
 
 def _burden(runner: RunnerProcess) -> tuple[int, float]:

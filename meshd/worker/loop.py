@@ -59,7 +59,7 @@ class Worker:
     ) -> None:  # fmt: skip
         self._place, self._kind = identity.place, identity.instance.kind
         self._settings, self._notifier, self._log = settings, notifier, log
-        self._selector = selectors.DefaultSelector()
+        self._selector, self._signals = selectors.DefaultSelector(), Signals()
         kind, limit = identity.kind, settings.worker.max_payload
         limits = SlotSettings(limit, kind.result_ttl, kind.dead_ttl, kind.max_length)
         slot = Slot(Keys(queue_of(self._kind)), self._place.slot, limits)
@@ -76,7 +76,6 @@ class Worker:
         self._feeder = Feeder(self._session, self._pool, settler, pace, self._kind, limit)
         self._outcomes = Outcomes(self._session, self._feeder, settler, pace, log, kind, limit)
         self._beat = Beat(identity.worker_id, identity.instance.name, self._place.host, time.time())
-        self._signals = Signals()
         self._timers = Timers()
         self._task_log = TaskLog(log)
         self._stop = Stop()
@@ -107,6 +106,7 @@ class Worker:
                 self._timers.set("beat", now + BEAT_SECONDS)
                 while not self._over:
                     self._turn()
+                self._pool.part()
             finally:
                 self._pool.kill_all()
                 self._session.close()
@@ -340,7 +340,7 @@ class Worker:
             self._log.info("drain", self._status(now))
             self._notifier.stopping(self._status(now))
         if self._stop.now:
-            self._deadline = now
+            self._deadline = min(self._deadline, now)
         if self._stop.draining:
             self._drain_on(now)
 

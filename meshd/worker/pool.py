@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import selectors
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,6 +92,7 @@ class Pool:
         self._spawn_at = 0.0
         self._launched = 0
         self._wanted = kind.runners
+        self._most = sys.maxsize if kind.max_tasks is None else kind.max_tasks
 
     @property
     def ready(self) -> bool:
@@ -166,14 +169,17 @@ class Pool:
                 self._retire(runner)
 
     def may_take_more(self, runner: RunnerProcess) -> bool:
-        most = self._kind.max_tasks
         return (
             self._wanted > 0
             and runner.ready
             and runner.stopping is None
             and runner.closed_at is None
-            and (most is None or runner.served + runner.held < most)
+            and self.left(runner) > 0
         )
+
+    def left(self, runner: RunnerProcess) -> int:
+        """How many more tasks this process may be given before it is replaced."""
+        return self._most - runner.served - runner.held
 
     def next_deadline(self) -> float | None:
         """When `look_after` or `fill` may have something to do."""
@@ -182,6 +188,16 @@ class Pool:
         if len(self.runners) < self._wanted:
             deadlines.append(self._spawn_at)
         return min(deadlines, default=None)
+
+    def part(self) -> None:
+        """Let idle runners leave by themselves, for CLOSED_SECONDS at the longest."""
+        for runner in self.runners:
+            if runner.held == 0:
+                self._part(runner)
+        until = self._clock() + CLOSED_SECONDS
+        for runner in self.runners:
+            if runner.closed_at is not None:
+                select.select([runner.pidfd], [], [], max(0.0, until - self._clock()))
 
     def kill_all(self) -> None:
         """End every runner and forget what it did."""
@@ -222,7 +238,6 @@ class Pool:
         else:
             types = read_types(head.get("ready"))
             runner.ready = True
-            self._backoff.reset()
             self._of_runners.append(Ready(types))
 
     def _report(self, runner: RunnerProcess, report: Report) -> None:
@@ -231,8 +246,11 @@ class Pool:
             return
         if report.verb == "skipped":
             self._of_tasks.append(Skipped(claim))
-        else:
-            self._of_tasks.append(Reported(claim, report))
+            return
+        if not runner.served:
+            self._backoff.reset()
+        runner.served += 1
+        self._of_tasks.append(Reported(claim, report))
 
     def _bury(self, runner: RunnerProcess) -> None:
         status = runner.reap()
@@ -247,7 +265,8 @@ class Pool:
         now = self._clock()
         guilty, unstarted = runner.unfinished()
         self._forget(runner)
-        if not runner.ready:
+        if not runner.served and guilty is None:
+            # It ended before it was of any use: the next one may do the same.
             self._spawn_at = now + self._backoff.next()
         self._of_runners.append(
             Died(
@@ -271,17 +290,22 @@ class Pool:
         self.runners.remove(runner)
 
     def _has_served(self, runner: RunnerProcess) -> bool:
-        kind = self._kind
-        if kind.max_tasks is not None and runner.served >= kind.max_tasks:
-            return True
-        return kind.max_memory is not None and resident(runner.pid) > kind.max_memory
+        """Whether this process is to be replaced; only between two tasks, and never unused."""
+        if not runner.served:
+            return False
+        limit = self._kind.max_memory
+        return runner.served >= self._most or (limit is not None and resident(runner.pid) > limit)
 
     def _retire(self, runner: RunnerProcess) -> None:
+        """Let it leave by itself, so that what the handlers have registered for its end runs."""
+        runner.doom = "it has served its time"
+        self._part(runner)
+
+    def _part(self, runner: RunnerProcess) -> None:
         if runner.closed_at is None:
             self._selector.unregister(runner.sock)
             runner.closed_at = self._clock()
-            runner.doom = "it has served its time"
-            runner.kill()
+            runner.hang_up()
 
 
 def resident(pid: int) -> int:

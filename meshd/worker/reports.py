@@ -42,7 +42,7 @@ def read_report(head: list[Any], body: bytes) -> Report:
         number, verb, started_at, duration, submitted = head
     except ValueError:
         raise ProtocolError(f"a report of {len(head)} parts") from None
-    if type(number) is not int or verb not in _VERBS:
+    if type(number) is not int or type(verb) is not str or verb not in _VERBS:
         raise ProtocolError(f"a report that begins with {number!r}, {verb!r}")
     if not (_is_time(started_at) and _is_time(duration) and type(submitted) is list):
         raise ProtocolError("a report whose times are none")
@@ -58,15 +58,19 @@ def read_report(head: list[Any], body: bytes) -> Report:
 def read_types(said: Any) -> dict[str, Options]:
     """The types that a runner knows, with their options. Raises ProtocolError."""
     try:
-        types = {str(name): tuple(options) for name, options in said.items()}
+        types = {str(name): _options(*options) for name, options in said.items()}
     except (AttributeError, TypeError):
         raise ProtocolError("a list of types that is none") from None
-    for timeout, *counts in types.values():
-        if timeout is not None and not _is_time(timeout):
-            raise ProtocolError(f"a time limit of {timeout!r}")
-        if len(counts) != 2 or not all(c is None or type(c) is int for c in counts):
-            raise ProtocolError(f"limits of {counts!r}")
     return types
+
+
+def _options(timeout: Any, max_attempts: Any, max_crashes: Any) -> Options:
+    if timeout is not None and not _is_time(timeout):
+        raise ProtocolError(f"a time limit of {timeout!r}")
+    for count in (max_attempts, max_crashes):
+        if count is not None and type(count) is not int:
+            raise ProtocolError(f"a limit of {count!r}")
+    return (timeout, max_attempts, max_crashes)
 
 
 def _submitted(said: Any) -> Submitted:

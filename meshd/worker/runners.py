@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -47,6 +48,7 @@ class RunnerProcess:
         self.born_at = now
         self.ready = False
         self.served = 0
+        self.highest = 0
         self.doom = ""  # why the worker ended it, where it did
         self.closed_at: float | None = None
         self.fed: dict[int, Claim] = {}
@@ -67,9 +69,12 @@ class RunnerProcess:
         return next(iter(self.fed.values()), None)
 
     def give(self, claim: Claim, now: float) -> None:
-        """Take on a claim, behind all others; `pump` sends it."""
+        """Take on a claim, behind all others; `pump` sends it. The fence and the started file
+        count on numbers that only rise: `highest` is the last one that it was given.
+        """
         if not self.held:
             self.head_since = now
+        self.highest = claim.number
         self._unsent.append(claim)
         self.load += claim.expected
 
@@ -110,12 +115,11 @@ class RunnerProcess:
                 return
 
     def take(self, number: int, now: float) -> Claim | None:
-        """The claim that an outcome belongs to; None for one that was revoked meanwhile."""
+        """The claim that a report belongs to; None for one that was revoked meanwhile."""
         claim = self.fed.pop(number, None)
         if claim is not None:
             self.load = max(0.0, self.load - claim.expected) if self.held else 0.0
             self.head_since = now
-            self.served += 1
         if self.stopping is not None and self.stopping.number == number:
             self.stopping = None
         return claim
@@ -189,6 +193,11 @@ class RunnerProcess:
             return self.stopping.next_at
         head = self.head
         return None if head is None else self.head_since + head.policy.timeout
+
+    def hang_up(self) -> None:
+        """Close this end of the socket: an idle runner then leaves by itself."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
 
     def kill(self) -> None:
         """End the process and everything in its group, now."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import pytest
 
 from meshd.broker.link import Link
 from meshd.broker.queue import register
+from meshd.broker.scripts import SCRIPTS
 from meshd.broker.slot import Slot, SlotSettings
 from meshd.errors import BrokerUnavailable
 from meshd.logs import get_events
@@ -61,8 +62,10 @@ class Inbox(RawQueue):
 class Deaf(Link):
     """The server runs the script; the reply is lost, and the connection with it."""
 
-    def receive_packed(self, command: bytes) -> NoReturn:
-        super().receive_packed(command)
+    def receive_packed(self, command: bytes) -> Any:
+        reply = super().receive_packed(command)
+        if SCRIPTS["permitted"].sha in command:
+            return reply  # it only asks, before the call that counts
         self.close()
         raise BrokerUnavailable("the reply was lost")
 

@@ -40,8 +40,9 @@ from meshd.supervisor.about import About
 from meshd.worker import loop
 from meshd.worker.beat import Beat
 from meshd.worker.claims import Claim
+from meshd.worker.reports import read_report
 from meshd.worker.runners import RunnerProcess
-from meshd.worker.settle import Ending, Report, Settler
+from meshd.worker.settle import Ending, Settler
 from tests.support.document import Document, quantity
 from tests.support.script_heads import head, keys_of_scripts, numbered
 
@@ -127,7 +128,7 @@ def endings() -> list[Ending]:
 
     def reported(verb: str, code: str = "", of: Claim = patient) -> Ending:
         error = json.dumps({"code": code, "message": "", "traceback": ""}).encode()
-        return settler.outcome(of, Report(1, verb, 0.0, 0.0, [], error), (), 0.0)
+        return settler.outcome(of, read_report([1, verb, 0.0, 0.0, []], error), (), 0.0)
 
     return [
         reported("done"),
