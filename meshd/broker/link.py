@@ -10,6 +10,7 @@ import inspect
 import math
 import re
 import socket
+import ssl
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -183,6 +184,26 @@ class Link:
 
     def load_scripts(self) -> None:
         self.pipeline([(b"SCRIPT", b"LOAD", script.source) for script in SCRIPTS.values()])
+
+    def receive_some(self, most: int) -> bytes | None:
+        """Bytes of a reply that the caller takes apart, without waiting; None: none has come."""
+        sock = self._sock()
+        sock.settimeout(0)
+        try:
+            piece = sock.recv(most)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return None
+        except OSError as error:
+            raise self._as_broker_error(error) from error
+        finally:
+            sock.settimeout(self._connection.socket_timeout)
+        if not piece:
+            raise BrokerUnavailable(f"Redis at {self.address} has closed the connection")
+        return piece
+
+    def refusal(self, text: str) -> BrokerError:
+        """What a refusal means that the caller has read himself."""
+        return self._as_broker_error(ResponseError(text))
 
     def has_reply(self) -> bool:
         """Whether a reply can be read without waiting."""

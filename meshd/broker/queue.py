@@ -91,7 +91,12 @@ def submit_all(link: Link, commands: Iterable[Command]) -> list[Any]:
     """Run what `submit_command` made in one round trip; of each the reply, for `submitted`, or the
     BrokerError that refused it. Raises BrokerUnavailable when it is unknown what was pushed.
     """
-    sha = SCRIPTS["submit"].sha
+    return run_all(link, "submit", commands)
+
+
+def run_all(link: Link, script: str, commands: Iterable[Command]) -> list[Any]:
+    """Run a script several times in one round trip; of each the reply, or the BrokerError."""
+    sha = SCRIPTS[script].sha
     return link.run_all(
         [pack((b"EVALSHA", sha, len(keys), *keys, *arguments)) for keys, arguments in commands]
     )
@@ -132,16 +137,22 @@ def relay(
     """Push an entry of another queue; False when this `origin` was relayed before. A unique key in
     `guard` is locked for its holder, unless somebody holds it.
     """
+    keys, arguments = relay_command(origin, target, entry, urgent=urgent, guard=guard)
+    return bool(link.script("relay", keys, arguments) == 1)
+
+
+def relay_command(
+    origin: str, target: Keys, entry: bytes, *, urgent: bool = False, guard: Guard = NOTHING
+) -> Command:
+    """What the relay script is told."""
     unique = [] if guard.unique is None else [target.unique(guard.unique)]
-    pushed = link.script(
-        "relay",
+    return (
         [target.relayed(origin), target.queue, *unique],
         [
             RELAYED_SECONDS, entry, b"u" if urgent else b"-",
             guard.holder, milliseconds(guard.unique_ttl),
         ],
     )  # fmt: skip
-    return bool(pushed == 1)
 
 
 def register(link: Link, kind: str, types: Iterable[str]) -> None:
@@ -157,13 +168,21 @@ def kinds(link: Link) -> list[str]:
 
 def kinds_of(link: Link, task_type: str) -> list[str]:
     """The kinds that registered this type within the last day."""
-    value, (seconds, _) = link.pipeline([(b"HGET", TYPES, task_type), (b"TIME",)])
+    return kinds_of_all(link, [task_type])[task_type]
+
+
+def kinds_of_all(link: Link, types: Sequence[str]) -> dict[str, list[str]]:
+    """The same of several types, in one round trip."""
+    *values, (seconds, _) = link.pipeline([*((b"HGET", TYPES, name) for name in types), (b"TIME",)])
     oldest = int(seconds) - TYPE_LIFE_SECONDS
-    return [
-        kind.decode()
-        for kind, registered in _REGISTRATION.findall(value or b"")
-        if int(registered) >= oldest
-    ]
+    return {
+        name: [
+            kind.decode()
+            for kind, registered in _REGISTRATION.findall(value or b"")
+            if int(registered) >= oldest
+        ]
+        for name, value in zip(types, values, strict=True)
+    }
 
 
 def shortest(link: Link, of: Sequence[str]) -> str:

@@ -11,17 +11,19 @@ from collections.abc import Callable, Iterable, Sequence
 from meshd.broker.connector import Connector
 from meshd.broker.link import Link
 from meshd.broker.slot import Attachment, Claimed, Slot
+from meshd.broker.waiter import Waiter
 from meshd.errors import BrokerUnavailable, ClaimLost
 from meshd.lifecycle import Backoff
 
 WAIT_SECONDS = 2
+UNBLOCK_SECONDS = 3.0
 
 
 class Tenure:
     """Who owns the lock of the slot makes one. Calls that reach Redis raise BrokerError.
 
     `work_came`: a claim may find something. `landed`: something lies in landing, where nobody else
-    finds it. `waiting`: the blocking move is under way.
+    finds it.
     `trouble`: why there are no links.
     """
 
@@ -37,19 +39,23 @@ class Tenure:
         self.others: Sequence[Link] = ()
         self.work_came = False
         self.landed = False
-        self.waiting = False
         self.attached = False
         self.trouble = "connecting"
         self._selector = selector
         self._backoff = Backoff(first=0.2, cap=2.0)
         self._main: Link | None = None
-        self._blocking: Link | None = None
+        self._waiter: Waiter | None = None
         self._blocking_fd = -1
         self._blocking_id = 0
 
     @property
     def up(self) -> bool:
         return self._main is not None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the blocking move is under way."""
+        return self._waiter is not None and self._waiter.pending
 
     @property
     def main(self) -> Link:
@@ -63,7 +69,7 @@ class Tenure:
         hand, to be put back into a data set that has lost it.
         """
         main, blocking, *self.others = self.connector.take()
-        self._main, self._blocking = main, blocking
+        self._main, self._waiter = main, Waiter(blocking)
         self._blocking_fd = blocking.fileno()
         self._selector.register(self._blocking_fd, selectors.EVENT_READ, self._answered)
         self._blocking_id = int(blocking.call(b"CLIENT", b"ID"))
@@ -78,12 +84,12 @@ class Tenure:
         if self._blocking_fd >= 0:
             self._selector.unregister(self._blocking_fd)
             self._blocking_fd = -1
-        for link in (self._main, self._blocking, *self.others):
+        waiting = None if self._waiter is None else self._waiter.link
+        for link in (self._main, waiting, *self.others):
             if link is not None:
                 link.close()
-        self._main = self._blocking = None
+        self._main = self._waiter = None
         self.others = ()
-        self.waiting = False
         self.trouble = trouble
         return self._backoff.next()
 
@@ -99,15 +105,16 @@ class Tenure:
 
     def wait_for_work(self) -> None:
         """Ask Redis to say when there is something to claim; at most one wait is pending."""
-        if not self.waiting and self._blocking is not None:
-            self.slot.ask_to_wait(self._blocking, WAIT_SECONDS)
-            self.waiting = True
+        if self._waiter is not None and not self._waiter.pending:
+            self.slot.ask_to_wait(self._waiter.link, WAIT_SECONDS)
+            self._waiter.sent()
 
     def stop_waiting(self) -> None:
         """End a pending wait and read its reply, so that nothing can land any more."""
-        if self.waiting:
+        if self._waiter is not None and self._waiter.pending:
             self.main.call(b"CLIENT", b"UNBLOCK", self._blocking_id)
-            self._answered()
+            if self._waiter.wait_for_answer(UNBLOCK_SECONDS):
+                self.work_came = self.landed = True
 
     def close(self) -> None:
         self.lost("closed")
@@ -121,10 +128,11 @@ class Tenure:
 
     def _answered(self) -> None:
         """The reply of the pending wait: something lies in landing, or the time was over."""
-        if self._blocking is None:
+        if self._waiter is None:
             return
-        self.waiting = False
-        if self._blocking.receive() is not None:
+        moved = self._waiter.answered()
+        if moved:
             self.work_came = self.landed = True
-        # Not when the links were opened: a server that is full, say, refuses only what comes then.
-        self._backoff.reset()
+        if moved is not None:
+            # Not when the links were opened: a full server, say, refuses only what comes then.
+            self._backoff.reset()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import signal
 
 from meshd.broker.link import connect
 from meshd.cli.exits import Exit
@@ -27,6 +28,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    # A parent that ignores it would leave us without the news of a runner's death.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     settings = settings_of(options)
     instance = parse_instance(options.instance)
     kind = kind_of(instance, settings)

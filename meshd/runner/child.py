@@ -80,6 +80,11 @@ class Runner:
             # The worker could read it: only this interpreter's own limits can refuse it here.
             outcome = failure("buried", error.code, str(error))
         else:
+            if task["type"] not in self._handlers:
+                # Another runner of this worker knows it, and the worker took it for ours.
+                self._send(encode(b'[%d,"unknown",0,0,[]]' % number))
+                self._started.finish(number)
+                return
             running = current.CurrentTask(
                 task_id, task["type"], attempt, crashes, timeout,
                 self._orders["kind"], self._orders["worker_id"],
@@ -110,6 +115,7 @@ class Runner:
             self._number = number
             self._in_handler = True
             try:
+                self._stop(STOP_SIGNAL, None)  # it may have come before the handler was entered
                 return handler.call(data)
             finally:
                 self._in_handler = False

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 
 from meshd.broker.entry import Refused
-from meshd.broker.queue import kinds_of
+from meshd.broker.queue import kinds_of_all
 from meshd.broker.slot import Claimed
 from meshd.retry import POSTPONE_LIMIT_SECONDS
 from meshd.worker.claims import Claim, Types, read
@@ -58,11 +58,14 @@ class Feeder:
 
     def judge_strangers(self) -> None:
         """Ask Redis who knows the types that nobody here knows, and end their tasks accordingly."""
-        while self._strangers:
-            claim = self._strangers[-1]
-            ending = self._end_of_stranger(claim, self._redis_now)
-            self._strangers.pop()
+        if not self._strangers:
+            return
+        types = sorted({claim.task.type for claim in self._strangers})
+        kinds = kinds_of_all(self._session.main, types)
+        strangers, self._strangers = self._strangers, []
+        for claim in strangers:
             if claim.number in self._session.claims:
+                ending = self._end_of_stranger(claim, kinds[claim.task.type])
                 self._session.end(Claimed(claim.number, claim.entry), ending)
 
     def feed(self, claims: Iterable[Claim], now: float) -> None:
@@ -113,14 +116,14 @@ class Feeder:
             return None
         return claim
 
-    def _end_of_stranger(self, claim: Claim, redis_now: float) -> Ending:
-        kinds = kinds_of(self._session.main, claim.task.type)
-        if self._kind in kinds and redis_now - claim.envelope.first_at < POSTPONE_LIMIT_SECONDS:
+    def _end_of_stranger(self, claim: Claim, kinds: list[str]) -> Ending:
+        age = self._redis_now - claim.envelope.first_at
+        if self._kind in kinds and age < POSTPONE_LIMIT_SECONDS:
             return self._settler.postponed(claim)
         message = f"no worker of kind {self._kind} has a handler for {claim.task.type!r}"
         if kinds:
             message += f"; submit it to kind {' or '.join(kinds)}"
-        return self._settler.unknown_type(claim, message, redis_now)
+        return self._settler.unknown_type(claim, message, self._redis_now)
 
 
 def _least_burdened(runners: list[RunnerProcess], number: int) -> RunnerProcess | None:

@@ -19,6 +19,11 @@ _BOOTSTRAP = (
     "import sys; sys.path[:1] = [sys.argv.pop(1)]; sys.path.append(''); "
     "from meshd.runner.__main__ import main; main(sys.argv[1:])"
 )
+#: A handler must find these as in any program, whatever this worker was started with.
+_DEFAULT_SIGNALS = (
+    signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD, signal.SIGALRM,
+    signal.SIGUSR1, signal.SIGUSR2,
+)  # fmt: skip
 #: What a handler must not see: the way to systemd, to the credentials and to Redis.
 WITHHELD = frozenset(
     ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "CREDENTIALS_DIRECTORY", "LISTEN_FDS",
@@ -81,7 +86,7 @@ def _spawn(python: str, arguments: list[str], sock: socket.socket, env: Mapping[
         ],
         setsid=True,
         setsigmask=[],
-        setsigdef=[signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE],
+        setsigdef=_DEFAULT_SIGNALS,
     )
 
 

@@ -33,7 +33,6 @@ from meshd.worker.settle import Ending, Settler
 from meshd.worker.tasklog import TaskLog
 
 REGISTER_SECONDS = 3600.0
-REGISTER_AGAIN_SECONDS = 30.0
 POLL_SECONDS = 1.0
 DRAIN_STEP_SECONDS = 1.0
 EXCHANGING_SECONDS = 0.02
@@ -132,11 +131,12 @@ class Worker:
 
     def _patience(self) -> float | None:
         """How long nothing has to be done unless something happens, in seconds."""
-        if self._session.up and (self._session.endings or self._session.returned):
+        now, session = time.monotonic(), self._session
+        at_once = session.endings or session.returned or (session.work_came and self._wanted(now))
+        if session.up and at_once:
             return 0.0
-        now = time.monotonic()
         waits = [self._timers.wait(now)]
-        deadline = self._pool.next_deadline()
+        deadline = self._pool.next_deadline(now)
         if deadline is not None:
             waits.append(max(0.0, deadline - now))
         if any(runner.held > 1 for runner in self._pool.runners):
@@ -154,9 +154,9 @@ class Worker:
         if self._stop.draining:
             self._end_when_drained()
             return
-        if session.returned or (session.landed and not self._wanted(now)):
+        if session.returned or (session.landed and (session.paused or not self._wanted(now))):
             session.release()
-            session.work_came = True
+            session.work_came = not session.paused
         idle = any(runner.held == 0 for runner in self._pool.runners)
         if session.paused or self._outcomes.hold_until > now:
             self._timers.set("poll", now + POLL_SECONDS)
@@ -259,7 +259,7 @@ class Worker:
             self._on_broken(event)
 
     def _on_death(self, died: Died, now: float) -> None:
-        if not self._ready and not died.was_ready:
+        if not self._ready and not died.was_ready and died.by_itself:
             raise HandlerError(f"the process ended while it loaded the handlers: {died.cause}")
         self._log.info("runner", f"ended: {died.cause}", cause=died.cause)
         self._pool.fill(now)
@@ -317,14 +317,8 @@ class Worker:
 
     def _register(self, now: float) -> None:
         self._timers.set("register", now + REGISTER_SECONDS)
-        if not self._session.up or self._feeder.types is None:
-            return
-        try:
+        if self._session.up and self._feeder.types is not None:
             register(self._session.main, self._kind, self._feeder.types)
-        except BrokerUnavailable as error:
-            # A full Redis refuses it, and only workers can empty a full Redis.
-            self._log.warning("register", str(error))
-            self._timers.set("register", now + REGISTER_AGAIN_SECONDS)
 
     def _poll(self, _now: float) -> None:
         self._session.work_came = True
@@ -355,9 +349,10 @@ class Worker:
             interrupt = now >= self._deadline and runner.stopping is None
             taken = runner.stop_task(STOP_INTERRUPT, now) if interrupt else runner.revoke()
             self._session.give_back(claim.number for claim in taken)
-        out_of_reach = now >= self._deadline + OUT_OF_REACH_SECONDS
-        if not self._session.attached or (out_of_reach and not self._session.up):
-            self._over = self._pool.held == 0
+        if not self._session.up and self._pool.held == 0:
+            # What is claimed and not started the next start finds; an outcome has a while yet.
+            hopeless = now >= self._deadline + OUT_OF_REACH_SECONDS
+            self._over = hopeless or not self._session.endings
 
     def _end_when_drained(self) -> None:
         session = self._session

@@ -5,6 +5,7 @@ what it means for the tasks is the loop's.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import selectors
@@ -23,9 +24,10 @@ from meshd.runner.started import STOP_TIMEOUT
 from meshd.worker.claims import Claim, Options
 from meshd.worker.launch import interpreter, launch
 from meshd.worker.reports import Report, read_report, read_types
-from meshd.worker.runners import RunnerProcess, Stopping, cause_of
+from meshd.worker.runners import START_SECONDS, RunnerProcess, Stopping, cause_of
 
 CLOSED_SECONDS = 1.0
+_NO_INTERPRETER = frozenset((errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXEC))
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -65,6 +67,7 @@ class Died(NamedTuple):
     stopping: Stopping | None
     ran_for: float  # seconds
     was_ready: bool
+    by_itself: bool  # it ended with an exit status of its own
 
 
 OfTask = Reported | Skipped
@@ -111,10 +114,17 @@ class Pool:
                 launched = launch(self._python, self._directory, name, os.environ)
             except OSError as error:
                 self._spawn_at = now + self._backoff.next()
-                message = f"a runner cannot be started with {self._python}: {error.strerror}"
-                self._of_runners.append(Broken(message, ""))
+                self._of_runners.append(self._unstartable(error))
                 return
             self._watch(RunnerProcess(launched, now))
+
+    def _unstartable(self, error: OSError) -> OfRunner:
+        what = f"a runner cannot be started with {self._python}: {error.strerror}"
+        if error.filename not in (None, self._python):
+            what += f" ({error.filename})"
+        if error.errno in _NO_INTERPRETER:
+            return Broken(what, "")
+        return Died(what, "crashed", None, [], None, 0.0, was_ready=False, by_itself=False)
 
     def dwindle(self) -> None:
         """Start no more runners."""
@@ -161,9 +171,12 @@ class Pool:
         for runner in list(self.runners):
             if runner.press(now):
                 self.abandoned.append(runner.pid)
-                self._remove(runner, "could not be killed")
+                self._remove(runner, "could not be killed", by_itself=False)
             elif runner.closed_at is not None and now - runner.closed_at > CLOSED_SECONDS:
                 runner.doom = runner.doom or "it closed the socket to its worker"
+                runner.kill()
+            elif runner.is_stuck(now):
+                runner.doom = f"it did not start its task within {START_SECONDS:g} s"
                 runner.kill()
             elif runner.held == 0 and runner.ready and self._has_served(runner):
                 self._retire(runner)
@@ -181,9 +194,9 @@ class Pool:
         """How many more tasks this process may be given before it is replaced."""
         return self._most - runner.served - runner.held
 
-    def next_deadline(self) -> float | None:
+    def next_deadline(self, now: float) -> float | None:
         """When `look_after` or `fill` may have something to do."""
-        deadlines = [d for d in (r.next_deadline() for r in self.runners) if d is not None]
+        deadlines = [d for d in (r.next_deadline(now) for r in self.runners) if d is not None]
         deadlines += [r.closed_at + CLOSED_SECONDS for r in self.runners if r.closed_at]
         if len(self.runners) < self._wanted:
             deadlines.append(self._spawn_at)
@@ -259,9 +272,9 @@ class Pool:
         with contextlib.suppress(ProtocolError):
             for frame in runner.last_frames():
                 self._frame(runner, frame)
-        self._remove(runner, cause_of(status))
+        self._remove(runner, cause_of(status), by_itself=os.WIFEXITED(status))
 
-    def _remove(self, runner: RunnerProcess, cause: str) -> None:
+    def _remove(self, runner: RunnerProcess, cause: str, *, by_itself: bool) -> None:
         now = self._clock()
         guilty, unstarted = runner.unfinished()
         self._forget(runner)
@@ -277,6 +290,7 @@ class Pool:
                 runner.stopping,
                 now - runner.head_since,
                 runner.ready,
+                by_itself,
             )
         )
 

@@ -11,7 +11,8 @@ from meshd.errors import ProtocolError
 from meshd.protocol import Error, check_kind
 from meshd.worker.claims import Options
 
-_VERBS = frozenset(("done", "failed", "retry", "buried", "interrupted", "cancelled", "skipped"))
+_WITHOUT_ERROR = ("done", "skipped", "unknown")
+_VERBS = frozenset((*_WITHOUT_ERROR, "failed", "retry", "buried", "interrupted", "cancelled"))
 
 
 class Submitted(NamedTuple):
@@ -49,7 +50,7 @@ def read_report(head: list[Any], body: bytes) -> Report:
     report = Report(number, verb, started_at, duration, body)
     if submitted:
         report = report._replace(submitted=tuple(map(_submitted, submitted)))
-    if verb in ("done", "skipped"):
+    if verb in _WITHOUT_ERROR:
         return report
     error, after = _error(body)
     return report._replace(error=error, after=after)

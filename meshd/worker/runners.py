@@ -25,6 +25,7 @@ AHEAD_BYTES = 256 * 1024
 GRACE_SECONDS = 5.0
 ABORT_SECONDS = 1.0
 REAP_SECONDS = 2.0
+START_SECONDS = 10.0
 _STORE_BUFFER_SECONDS = 0.001
 
 
@@ -164,7 +165,17 @@ class RunnerProcess:
         return (
             head is not None
             and self.stopping is None
+            and self.started.running == head.number
             and now - self.head_since >= head.policy.timeout
+        )
+
+    def is_stuck(self, now: float) -> bool:
+        """Whether the task that is next has not been started, though it could long have been."""
+        head = self.head
+        return (
+            head is not None
+            and self.started.started < head.number
+            and now - self.head_since >= START_SECONDS
         )
 
     def press(self, now: float) -> bool:
@@ -187,12 +198,18 @@ class RunnerProcess:
         self.stopping = stopping._replace(next_at=now + wait, signals=tuple(rest))
         return False
 
-    def next_deadline(self) -> float | None:
-        """When `overdue` or `press` may have something to do; monotonic seconds."""
+    def next_deadline(self, now: float) -> float | None:
+        """When `overdue`, `is_stuck` or `press` may have something to do."""
         if self.stopping is not None:
             return self.stopping.next_at
         head = self.head
-        return None if head is None else self.head_since + head.policy.timeout
+        if head is None:
+            return None
+        limit = self.head_since + head.policy.timeout
+        if limit > now or self.started.started >= head.number:
+            return limit
+        # Its time is over before it has started, which nobody tells us: look again soon.
+        return min(now + ABORT_SECONDS / 10, self.head_since + START_SECONDS)
 
     def hang_up(self) -> None:
         """Close this end of the socket: an idle runner then leaves by itself."""
@@ -237,8 +254,8 @@ class RunnerProcess:
         """Let go of a process that is dead or abandoned."""
         self.sock.close()
         os.close(self.pidfd)
-        Path(self.started.path).unlink()
         self.started.close()
+        Path(self.started.path).unlink(missing_ok=True)
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):

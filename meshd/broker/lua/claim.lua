@@ -3,7 +3,7 @@
 --       5 scheduled (zset)  6 dead (zset)  7 seq (string)  8 stats (hash)  9 paused (string)
 --       10 outbox (list)
 --       then for every outcome: result:<id> (string), and unique:<key> (string) if it has one
--- ARGV  1 slot  2 owner token  3 tasks wanted (1,000 at most)  4 number of the first claim
+-- ARGV  1 slot  2 owner token  3 tasks wanted (1,000 or 4 MiB at most)  4 number of the first claim
 --       5 size limit (bytes; a longer entry is claimed, but only its length is returned)
 --       6 life of a result (milliseconds)  7 life of a dead letter (milliseconds)
 --       8 channel of responses  9 length of 'result:' keys before the id
@@ -23,6 +23,7 @@ local slot, token, wanted, number, limit = unpack(ARGV, 1, 5)
 local result_ms, dead_ms, channel, id_at = unpack(ARGV, 6, 9)
 wanted, number, limit = math.min(tonumber(wanted), 1000), tonumber(number), tonumber(limit)
 id_at = tonumber(id_at)
+local AT_ONCE_BYTES = 4 * 1024 * 1024
 local VERBS = {done = true, retry = true, bury = true, relay = true}
 local MARK, DIGITS = '\031', '0123456789abcdefghijklmnopqrstuvwxyz'
 
@@ -126,13 +127,14 @@ end
 
 local is_paused = redis.call('EXISTS', paused)
 local reply = {'ok', tonumber(now[1]), tonumber(now[2]), is_paused, settled}
-local fields, source = {}, landing
-while wanted > 0 and is_paused == 0 do
+local fields, source, bytes = {}, landing, 0
+while wanted > 0 and bytes < AT_ONCE_BYTES and is_paused == 0 do
   local entry = redis.call('RPOP', source)
   if entry then
     fields[#fields + 1] = string.format('%d', number)
     fields[#fields + 1] = entry
     reply[#reply + 1] = #entry <= limit and entry or #entry
+    bytes = bytes + math.min(#entry, limit)
     number, wanted = number + 1, wanted - 1
   elseif source == landing then
     source = queue
