@@ -208,7 +208,7 @@ def _letter(member: bytes, score: float) -> Letter:
         said, entry = decode_dead(member)
     except ProtocolError:
         said, entry = {}, member[PREFIX_LENGTH:]
-    return Letter(member, score / 1000, said, entry)
+    return Letter(member, max(0.0, score / 1000), said, entry)
 
 
 def _chunks(letters: Iterable[Letter]) -> Iterator[list[Letter]]:
