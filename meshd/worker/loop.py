@@ -154,7 +154,7 @@ class Worker:
         if self._stop.draining:
             self._end_when_drained()
             return
-        if session.returned or (session.landed and not self._wanted(now)):
+        if session.returned or (session.landed and (session.paused or not self._wanted(now))):
             session.release()
             session.work_came = True
         idle = any(runner.held == 0 for runner in self._pool.runners)
@@ -312,8 +312,7 @@ class Worker:
         held = self._session.slot.beat(self._session.main, about, heartbeat)
         if not self._session.agrees(held):
             raise BrokerUnavailable("Redis and this worker disagree on what it holds")
-        if held.landed and not self._session.waiting:
-            self._session.work_came = self._session.landed = True
+        self._session.noticed(held)
         promote(self._session.main, self._session.slot.keys)
         self._task_log.tell_the_rest()
 
@@ -328,8 +327,9 @@ class Worker:
             self._log.warning("register", str(error))
             self._timers.set("register", now + REGISTER_AGAIN_SECONDS)
 
-    def _poll(self, _now: float) -> None:
+    def _poll(self, now: float) -> None:
         self._session.work_came = True
+        self._notifier.status(self._status(now))
 
     # Stopping
 
