@@ -26,10 +26,9 @@ from meshd.protocol import (
     split_entry,
 )
 
-READ_AT_ONCE = 500
-CHANGED_AT_ONCE = 100
-BYTES_AT_ONCE = 512 * 1024
-_FIRST_READ = 20  # before it is known how large they are
+READ_AT_ONCE = 100
+CHANGED_AT_ONCE = 50
+BYTES_AT_ONCE = 256 * 1024
 
 
 class Letter(NamedTuple):
@@ -182,25 +181,19 @@ def _members(
     """
     first, last = span if order is OLDEST_FIRST else span[::-1]
     place: _Place | None = None
-    number, offset = _FIRST_READ, 0
+    offset = 0
     while True:
-        flat = link.call(order.command, key, first, last, b"WITHSCORES", b"LIMIT", offset, number)
+        asked = (order.command, first, last, offset, READ_AT_ONCE, BYTES_AT_ONCE)
+        flat = link.script("find", [key], asked)
+        if not flat:
+            return
         page = [(float(score), member) for member, score in zip(flat[::2], flat[1::2], strict=True)]
         fresh = [at for at in page if place is None or order.beyond(at, place)]
         yield from ((member, score) for score, member in fresh)
-        if len(page) < number:
-            return
         # Of one millisecond there may be more than one page.
         offset = 0 if fresh else offset + len(page)
         place = fresh[-1] if fresh else place
         first = first if place is None else b"%.17g" % place[0]
-        number = _fitting(page)
-
-
-def _fitting(page: list[_Place]) -> int:
-    """How many members of the size of these may be asked for at once."""
-    size = sum(len(member) for _, member in page) // len(page) + 1
-    return max(1, min(READ_AT_ONCE, BYTES_AT_ONCE // size))
 
 
 def _letter(member: bytes, score: float) -> Letter:

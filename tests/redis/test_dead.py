@@ -8,6 +8,7 @@ import pytest
 
 from meshd.broker import dead
 from meshd.broker.dead import NEWEST_FIRST, OLDEST_FIRST, Order, Wanted
+from meshd.broker.link import Link
 from meshd.errors import BrokerError, BrokerUnavailable
 from meshd.protocol import Error, Obituary
 from tests.redis.raw import SACRED, RawQueue
@@ -106,6 +107,30 @@ def test_large_letters_are_read_one_by_one(any_queue: RawQueue, order: Order) ->
     assert found(any_queue, order) == [f"id-{number}" for number in numbers]
 
 
+class WeighingLink(Link):
+    """Notes how many members each page had and what they weighed."""
+
+    pages: list[tuple[int, int]]
+
+    def script(self, name: str, keys: Any, arguments: Any) -> Any:
+        page = super().script(name, keys, arguments)
+        self.pages.append((len(page) // 2, sum(map(len, page[::2]))))
+        return page
+
+
+def test_large_letters_behind_small_ones_do_not_come_all_at_once(queue: RawQueue) -> None:
+    for number in range(300):
+        bury(queue, number, at=DIED_AT + number)
+    for number in range(300, 310):
+        bury(queue, number, at=DIED_AT + number, entry=b"x" * 200_000)
+    plain = queue.link()
+    link = WeighingLink(plain._connection, plain.address, plain.server)
+    link.pages = []
+    assert len(list(dead.find(link, queue.keys, Wanted()))) == 310
+    assert max(number for number, _ in link.pages) == dead.READ_AT_ONCE
+    assert max(size for _, size in link.pages) < dead.BYTES_AT_ONCE + 201_000
+
+
 def test_letter_that_cannot_be_read_is_found_but_by_nothing_it_says(any_queue: RawQueue) -> None:
     any_queue.redis.zadd(any_queue.keys.dead, {b"?" * 13 + b"no line": DIED_AT})
     any_queue.redis.zadd(any_queue.keys.dead, {b"?" * 13 + b'{"id":7,"error":1}\n': DIED_AT})
@@ -153,6 +178,20 @@ def test_wrong_type_is_told(queue: RawQueue) -> None:
     queue.spoil(queue.keys.dead)
     with pytest.raises(BrokerError, match="WRONGTYPE"):
         found(queue)
+
+
+def test_full_memory_hides_no_letter(queue: RawQueue) -> None:
+    bury(queue, 1)
+    link = queue.link()
+    with queue.full():
+        assert [each.id for each in dead.find(link, queue.keys, Wanted())] == ["id-1"]
+
+
+def test_user_without_channels_may_look(queue: RawQueue) -> None:
+    bury(queue, 1)
+    with queue.mute_user() as url:
+        link = queue.link(url)
+        assert [each.id for each in dead.find(link, queue.keys, Wanted())] == ["id-1"]
 
 
 def test_lost_connection_is_told_and_what_was_purged_stays_so(queue: RawQueue) -> None:
