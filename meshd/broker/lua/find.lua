@@ -5,7 +5,7 @@
 -- Returns {member, score, ...}; nothing when there are no more
 local command, first, last, skip, most, bytes = unpack(ARGV)
 local reply, size = {}, 0
-for at = skip, skip + most - 1 do
+for at = tonumber(skip), skip + most - 1 do
   local found = redis.call(command, KEYS[1], first, last, 'WITHSCORES', 'LIMIT', at, 1)
   if not found[1] then break end
   reply[#reply + 1], reply[#reply + 2] = found[1], found[2]
