@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from meshd.protocol import Error, Keys, Obituary, queue_of
 from tests.support.command import run_meshd
+from tests.support.daemon import Daemon
 from tests.support.site import Site
 
 INBOX = Keys(queue_of(None))
@@ -186,6 +188,18 @@ def test_inbox_is_revived_into_the_inbox(site: Site) -> None:
     assert records(site, "revive", "--kind", "inbox") == [{"revived": 1, "stay": []}]
     assert site.redis.llen(INBOX.queue) == 1
     assert site.redis.llen(site.keys.queue) == 0
+
+
+def test_task_that_died_in_the_inbox_runs_under_its_id_when_a_kind_knows_it_by_now(
+    site: Site, spawn: Callable[..., Daemon]
+) -> None:
+    site.worker()
+    spawn("supervisor", env=site.environment).wait_log(r"\bready\b")
+    payload = b'{"type":"echo","data":{"value":7},"unique":"key"}'
+    bury(site, "t1", payload, keys=INBOX, code="unknown_type")
+    assert dead(site, "revive", "--kind", "inbox").stdout == "1 revived\n"
+    assert site.settled("t1")["result"] == 7
+    assert not site.redis.exists(INBOX.unique("key"), site.keys.unique("key"))
 
 
 def test_everything_is_revived_only_when_that_is_said(site: Site) -> None:
