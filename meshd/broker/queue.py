@@ -1,4 +1,4 @@
-"""What anybody may do with a queue without owning a slot: submit, promote, relay, look.
+"""What anybody may do with a queue without owning a slot: submit, promote, relay, pause, look.
 
 Also the two registers that belong to no queue: `meshd:kinds` and `meshd:types`.
 """
@@ -205,6 +205,16 @@ def depth(link: Link, keys: Keys) -> Depth:
         name.decode(): int(count) for name, count in zip(stats[::2], stats[1::2], strict=True)
     }
     return Depth(waiting, scheduled, dead, bool(paused), counters)
+
+
+def pause(link: Link, keys: Keys) -> bool:
+    """Let nobody claim from a queue until `resume`; False: it was paused already."""
+    return link.call(b"SET", keys.paused, b"1", b"NX") is not None
+
+
+def resume(link: Link, keys: Keys) -> bool:
+    """Let a queue be claimed from again; False: it was not paused."""
+    return bool(link.call(b"DEL", keys.paused) == 1)
 
 
 def slots(link: Link, keys: Keys) -> dict[str, tuple[str, bytes | None]]:

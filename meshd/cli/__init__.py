@@ -24,6 +24,8 @@ COMMANDS = {
     "submit": "submit a task",
     "result": "show what came of a task",
     "ps": "list workers and queues",
+    "queue": "pause or resume a kind, or list the queues",
+    "dead": "list, show, revive or purge dead letters",
     "config": "check or show the configuration",
     "dev": "run everything in the foreground on a private Redis",
     "worker": "run one worker, such as a1",

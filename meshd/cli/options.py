@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
+from meshd.broker import queue
+from meshd.broker.link import Link
 from meshd.config import Settings, load, parse_duration
-from meshd.errors import ConfigError
+from meshd.errors import ConfigError, ProtocolError
+from meshd.protocol import Keys, queue_of
+
+INBOX_NAME = "inbox"
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +30,38 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """--json."""
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+
+
+def add_queue(parser: argparse.ArgumentParser) -> None:
+    """--kind, for a command that looks at all queues without it."""
+    parser.add_argument(
+        "--kind", metavar="KIND", help=f"of this kind, or {INBOX_NAME} (default: all of them)"
+    )
+
+
+def queues_of(link: Link, settings: Settings, kind: str | None) -> dict[str, Keys]:
+    """The keys of the queue that --kind names, or of all; by kind, the inbox the last.
+
+    Raises ProtocolError for a kind that neither Redis nor the configuration knows.
+    """
+    kinds = known_kinds(link, settings)
+    queues = {name: Keys(queue_of(name)) for name in kinds}
+    queues[INBOX_NAME] = Keys(queue_of(None))
+    if kind is None:
+        return queues
+    if kind not in queues:
+        raise unknown_kind(kind, queues)
+    return {kind: queues[kind]}
+
+
+def known_kinds(link: Link, settings: Settings) -> list[str]:
+    """The kinds that ever had a worker, and those of the configuration, sorted."""
+    return sorted({*queue.kinds(link), *settings.kinds})
+
+
+def unknown_kind(kind: str, known: Iterable[str]) -> ProtocolError:
+    """The error that says which kinds there are."""
+    return ProtocolError(f"kind {kind!r}: there is none; expected one of {', '.join(known)}")
 
 
 def add_wait(parser: argparse.ArgumentParser) -> None:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from meshd.broker import queue
 from meshd.broker.link import Link, connect
 from meshd.cli.exits import Exit
-from meshd.cli.options import add_config, add_json, settings_of
+from meshd.cli.options import add_config, add_json, known_kinds, settings_of
 from meshd.cli.outcome import write
-from meshd.config import format_duration
+from meshd.cli.table import coarse, table
 from meshd.protocol import Keys, queue_of
 
 _EXAMPLES = """examples:
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     link = connect(settings.redis)
     try:
-        kinds = sorted({*queue.kinds(link), *settings.kinds})
+        kinds = known_kinds(link, settings)
         workers = [worker for kind in kinds for worker in _workers(link, kind)]
         queues = [_queue(link, kind, workers) for kind in (*kinds, None)]
     finally:
@@ -53,9 +53,9 @@ def run(options: argparse.Namespace) -> int:
         write({"workers": workers, "queues": queues})
         return Exit.DONE
     listed = [_worker_row(each, time.time()) for each in workers if each["state"] != "stopped"]
-    print("\n".join(_table(_WORKERS, listed)) if listed else "no workers")
+    print("\n".join(table(_WORKERS, listed)) if listed else "no workers")
     print()
-    print("\n".join(_table(_QUEUES, [_queue_row(each) for each in queues])))
+    print("\n".join(table(_QUEUES, [_queue_row(each) for each in queues])))
     return Exit.DONE
 
 
@@ -154,26 +154,3 @@ def _queue_row(record: Record) -> tuple[str, ...]:
 
 def _done(stats: Mapping[str, int]) -> int:
     return stats.get("done", 0)
-
-
-def coarse(seconds: float) -> str:
-    """A duration in its two largest units: `2h 5min`."""
-    return " ".join(format_duration(max(0, int(seconds))).split()[:2])
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lines in columns; numbers are set to the right."""
-    table = [head, *rows]
-    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
-    numeric = [_is_numeric([row[at] for row in rows]) for at in range(len(head))]
-    for row in table:
-        cells = [
-            f"{cell:>{width}}" if right else f"{cell:<{width}}"
-            for cell, width, right in zip(row, widths, numeric, strict=True)
-        ]
-        yield "  ".join(cells).rstrip()
-
-
-def _is_numeric(cells: Sequence[str]) -> bool:
-    numbers = [cell for cell in cells if cell != "-"]
-    return bool(numbers) and all(number.replace(",", "").isdigit() for number in numbers)

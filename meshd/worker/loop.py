@@ -310,8 +310,7 @@ class Worker:
         held = self._session.slot.beat(self._session.main, about, heartbeat)
         if not self._session.agrees(held):
             raise BrokerUnavailable("Redis and this worker disagree on what it holds")
-        if held.landed and not self._session.waiting:
-            self._session.work_came = self._session.landed = True
+        self._session.noticed(held)
         promote(self._session.main, self._session.slot.keys)
         self._task_log.tell_the_rest()
 
@@ -320,8 +319,9 @@ class Worker:
         if self._session.up and self._feeder.types is not None:
             register(self._session.main, self._kind, self._feeder.types)
 
-    def _poll(self, _now: float) -> None:
+    def _poll(self, now: float) -> None:
         self._session.work_came = True
+        self._notifier.status(self._status(now))
 
     # Stopping
 

@@ -130,6 +130,11 @@ class Session(Tenure):
         """Whether Redis thinks that the slot holds as many claims as are in hand."""
         return held.claimed == len(self._in_hand())
 
+    def noticed(self, held: Held) -> None:
+        """Remember what a beat found, and ask for work: who only waits never hears of a pause."""
+        self.landed |= held.landed > 0 and not self.waiting
+        self.work_came = True
+
     def relay(self) -> None:
         """Push follow-ups for other kinds where they belong."""
         relay_outbox(self.main, self.slot.keys)

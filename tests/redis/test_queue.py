@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from meshd.broker.queue import alive, depth, result, server_time, slots
-from meshd.errors import BrokerError
+from meshd.broker.queue import alive, depth, pause, result, resume, server_time, slots
+from meshd.errors import BrokerError, BrokerUnavailable
 from meshd.protocol import GIVEN_UP
 from tests.redis.raw import SLOT, RawQueue
 
@@ -73,3 +73,30 @@ def test_time_is_that_of_redis(any_queue: RawQueue) -> None:
     before = any_queue.now_ms()
     now = server_time(any_queue.link())
     assert before <= now * 1000 <= any_queue.now_ms() + 1
+
+
+def test_queue_is_paused_until_it_is_resumed(any_queue: RawQueue) -> None:
+    link, keys = any_queue.link(), any_queue.keys
+    assert pause(link, keys)
+    assert not pause(link, keys)
+    assert depth(link, keys).paused
+    assert any_queue.redis.ttl(keys.paused) == -1
+    assert resume(link, keys)
+    assert not resume(link, keys)
+    assert not depth(link, keys).paused
+
+
+def test_whatever_the_pause_key_holds_it_is_a_pause_that_can_end(queue: RawQueue) -> None:
+    queue.spoil(queue.keys.paused)
+    assert not pause(queue.link(), queue.keys)
+    assert resume(queue.link(), queue.keys)
+
+
+def test_full_memory_refuses_a_pause_and_not_its_end(queue: RawQueue) -> None:
+    link = queue.link()
+    pause(link, queue.keys)
+    with queue.full():
+        assert resume(link, queue.keys)
+        with pytest.raises(BrokerUnavailable, match="maxmemory"):
+            pause(link, queue.keys)
+    assert not queue.redis.exists(queue.keys.paused)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from meshd.cli import ps
+from meshd.cli.table import coarse, table
 
 ABOUT: dict[str, Any] = {
     "instance": "a1",
@@ -74,12 +75,12 @@ def test_clock_that_is_behind_does_not_make_uptime_negative() -> None:
 
 
 def test_numbers_are_set_to_the_right_and_words_to_the_left() -> None:
-    table = list(ps._table(("NAME", "COUNT"), [("a", "5"), ("bb", "1,234"), ("c", "-")]))
-    assert table == ["NAME  COUNT", "a         5", "bb    1,234", "c         -"]
+    lines = list(table(("NAME", "COUNT"), [("a", "5"), ("bb", "1,234"), ("c", "-")]))
+    assert lines == ["NAME  COUNT", "a         5", "bb    1,234", "c         -"]
 
 
 def test_column_of_dashes_is_words() -> None:
-    assert list(ps._table(("PAUSED", "N"), [("-", "1")])) == ["PAUSED  N", "-       1"]
+    assert list(table(("PAUSED", "N"), [("-", "1")])) == ["PAUSED  N", "-       1"]
 
 
 @pytest.mark.parametrize(
@@ -87,4 +88,4 @@ def test_column_of_dashes_is_words() -> None:
     [(-5, "0s"), (0.9, "0s"), (61, "1min 1s"), (3661, "1h 1min"), (90_061, "1d 1h")],
 )
 def test_long_times_are_told_in_two_units(seconds: float, text: str) -> None:
-    assert ps.coarse(seconds) == text
+    assert coarse(seconds) == text

@@ -24,7 +24,7 @@ from meshd.errors import (
     QueueFull,
 )
 
-PRODUCERS = ("submit", "result", "ps", "config")
+PRODUCERS = ("submit", "result", "ps", "queue", "dead", "config")
 STEERING = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT", "WORKER_ID", "MESHD_ENV", "MESHD_CONFIG")
 
 
@@ -112,6 +112,12 @@ def test_unknown_command_is_a_usage_error(run: Run) -> None:
         (("config",), "check|show"),
         (("config", "edit"), "invalid choice: 'edit'"),
         (("ps", "more"), "unrecognized arguments: more"),
+        (("queue",), "pause|resume|list"),
+        (("queue", "pause"), "KIND"),
+        (("dead",), "list|show|revive|purge"),
+        (("dead", "show"), "ID"),
+        (("dead", "list", "--limit", "0"), "found '0', expected a whole number above 0"),
+        (("dead", "list", "--older-than", "soon"), 'found "soon", expected a duration'),
     ],
 )
 def test_usage_error_is_exit_code_2_without_a_traceback(

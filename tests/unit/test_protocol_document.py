@@ -356,6 +356,6 @@ def test_head_of_a_script_is_quoted_as_it_is(script: str) -> None:
 
 def test_picture_shows_every_verb_that_moves_a_task() -> None:
     (picture,) = (block for title, block in DOCUMENT.blocks("") if title == "The life of a task")
-    verbs = {"submit", "claim", "promote", "relay", "release", "retry", "done", "bury"}
+    verbs = {"submit", "claim", "promote", "relay", "release", "retry", "done", "bury", "revive"}
     assert verbs <= set(re.findall(r"\w+", picture))
     assert picture.isascii()
