@@ -169,7 +169,9 @@ class Slot:
         return int(reply[1])
 
     def beat(self, link: Link, about: bytes, heartbeat: bytes) -> Held:
-        """Renew the lease; `about` is JSON, `heartbeat` is published unless it is empty."""
+        """Renew the lease; `about` is JSON, or empty: as it is; `heartbeat` is published unless it
+        is empty.
+        """
         reply = link.script(
             "beat",
             [*self._lease_keys(), self.keys.about(self.name)],
@@ -182,7 +184,7 @@ class Slot:
         return Held(reply[1], reply[2])
 
     def detach(self, link: Link, about: bytes) -> None:
-        """Stop owning the slot. The last call."""
+        """Stop owning the slot. The last call. `about` as of `beat`."""
         keys = self.keys
         reply = link.script(
             "detach",
