@@ -16,6 +16,7 @@ from meshd import retry
 from meshd.broker import link, outbox, queue, recovery, settlement, tenure
 from meshd.broker.scripts import SCRIPTS
 from meshd.broker.slot import Claimed
+from meshd.claims import Claim
 from meshd.client.result import FINAL
 from meshd.config import KindSettings, WorkerSettings
 from meshd.protocol import (
@@ -35,15 +36,14 @@ from meshd.protocol import (
     response_channel,
     task,
 )
+from meshd.reports import read_report
 from meshd.runner import outcome
+from meshd.settle import Ending, Settler
 from meshd.supervisor import reaper
 from meshd.supervisor.about import About
 from meshd.worker import loop
 from meshd.worker.beat import Beat
-from meshd.worker.claims import Claim
-from meshd.worker.reports import read_report
 from meshd.worker.runners import RunnerProcess
-from meshd.worker.settle import Ending, Settler
 from tests.support.document import Document, quantity
 from tests.support.script_heads import head, keys_of_scripts, numbered
 
