@@ -147,7 +147,7 @@ def _recover(
     """Charge, release, detach; then what lay in the folder is settled."""
     kind, limit = dead.kind, settings.worker.max_payload
     limits = SlotSettings(limit, kind.result_ttl, kind.dead_ttl, kind.max_length)
-    slot = Slot(Keys(queue_of(dead.instance.kind)), place.slot, limits)
+    slot = Slot(Keys(queue_of(dead.instance.kind)), place.slot, limits, place.boot)
     own_id = settings.worker_id or f"postmortem_{os.getpid()}"
     settler = Settler(own_id, place.host, dead.instance.kind)
     estate = read_estate(directory)

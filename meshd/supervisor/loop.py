@@ -56,7 +56,7 @@ class Supervisor:
         self._settings, self._notifier, self._log = settings, notifier, log
         limit = settings.worker.max_payload
         self._place, self._limits = place, SlotSettings(limit, RESULT_SECONDS, DEAD_SECONDS)
-        slot = Slot(Keys(INBOX), place.slot, self._limits)
+        slot = Slot(Keys(INBOX), place.slot, self._limits, place.boot)
         refusals = Refusals(log)
         self._about = About(f"supervisor_{os.getpid()}", place.host)
         self._selector = selectors.DefaultSelector()

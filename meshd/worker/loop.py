@@ -61,7 +61,7 @@ class Worker:
         self._selector, self._signals = selectors.DefaultSelector(), Signals()
         kind, limit = identity.kind, settings.worker.max_payload
         limits = SlotSettings(limit, kind.result_ttl, kind.dead_ttl, kind.max_length)
-        slot = Slot(Keys(queue_of(self._kind)), self._place.slot, limits)
+        slot = Slot(Keys(queue_of(self._kind)), self._place.slot, limits, self._place.boot)
         settler = Settler(identity.worker_id, self._place.host, self._kind)
         pace = Pace(settings.worker.prefetch_budget)
         orders = {
