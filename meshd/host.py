@@ -19,6 +19,7 @@ from meshd.errors import MeshdError
 
 _APPLICATION = b"meshd host id, first edition"
 _HOST_ID_DIGITS = 12
+_BOOT_DIGITS = 8
 
 
 class InstanceTaken(MeshdError):
@@ -26,11 +27,14 @@ class InstanceTaken(MeshdError):
 
 
 class Place(NamedTuple):
-    """A locked slot. The lock is held until `leave`, or until the process ends."""
+    """A locked slot. The lock is held until `leave`, or until the process ends. `boot` tells where
+    it is held: two hosts with one id, one copied from the other, have two.
+    """
 
     slot: str
     host: str
     lock: int
+    boot: str
 
     def leave(self) -> None:
         os.close(self.lock)
@@ -43,11 +47,13 @@ def take_place(instance: str, settings: WorkerSettings, taken: str) -> Place:
     when a directory cannot be used.
     """
     with _explained():
-        lock = _lock(_made(settings.runtime_directory / "lock") / f"{instance}.lock")
+        locks = _made(settings.runtime_directory / "lock")
+        lock = _lock(locks / f"{instance}.lock")
+        boot = _nonce(locks / "boot-nonce")[:_BOOT_DIGITS].decode()
         host = host_id(settings.state_directory)
     if lock is None:
         raise InstanceTaken(taken)
-    return Place(f"{host}.{instance}", socket.gethostname(), lock)
+    return Place(f"{host}.{instance}", socket.gethostname(), lock, boot)
 
 
 def folder(path: Path) -> Path:
@@ -90,7 +96,7 @@ def _nonce(path: Path) -> bytes:
     with contextlib.suppress(FileNotFoundError):
         return path.read_bytes()
     # It appears with its content: daemons that start at the same time must read the same.
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".host-nonce-") as file:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".nonce-") as file:
         file.write(os.urandom(16).hex().encode())
         file.flush()
         os.fchmod(file.fileno(), 0o644)

@@ -80,13 +80,18 @@ class Held(NamedTuple):
 
 
 class Slot:
-    """Raises ClaimLost when the slot is another's, BrokerUnavailable when Redis is away."""
+    """Raises ClaimLost when the slot is another's, BrokerUnavailable when Redis is away.
 
-    def __init__(self, keys: Keys, name: str, settings: SlotSettings) -> None:
+    `boot` begins every token: only an owner of the same boot can be known to be dead, because
+    only there the lock proves it. Empty: wherever the last owner was, the caller knows.
+    """
+
+    def __init__(self, keys: Keys, name: str, settings: SlotSettings, boot: str = "") -> None:
         self.keys = keys
         self.name = name
         self._settings = settings
-        self._owner = os.urandom(8).hex() + "."
+        self._boot = f"{boot}-" if boot else ""
+        self._owner = f"{self._boot}{os.urandom(8).hex()}."
         self._generation = 0
         self._token = b""
         self._next = 1
@@ -100,8 +105,9 @@ class Slot:
     def attach(
         self, link: Link, *, owner_is_dead: bool, held: Iterable[Claimed] = ()
     ) -> Attachment:
-        """Become the owner. `owner_is_dead` = the caller holds the lock that the last owner held;
-        otherwise a live lease raises SlotHeld. `held` is put back into a data set that lost it.
+        """Become the owner. `owner_is_dead` = the caller holds the lock that the last owner held,
+        if that was of the same boot; otherwise a live lease raises SlotHeld. `held` is put back
+        into a data set that lost it.
         """
         self._check_permissions(link)
         token = self._next_token()
@@ -111,7 +117,7 @@ class Slot:
             [*self._lease_keys(), self.keys.born, self.keys.limits],
             [
                 self.name, token, milliseconds(LEASE_SECONDS), os.urandom(8).hex(),
-                b"1" if owner_is_dead else b"", self._settings.max_entry,
+                f"1{self._boot}" if owner_is_dead else b"", self._settings.max_entry,
                 b"" if self._settings.max_length is None else self._settings.max_length,
                 self._owner, self._generation, *put_back,
             ],
@@ -169,7 +175,9 @@ class Slot:
         return int(reply[1])
 
     def beat(self, link: Link, about: bytes, heartbeat: bytes) -> Held:
-        """Renew the lease; `about` is JSON, `heartbeat` is published unless it is empty."""
+        """Renew the lease; `about` is JSON, or empty: as it is; `heartbeat` is published unless it
+        is empty.
+        """
         reply = link.script(
             "beat",
             [*self._lease_keys(), self.keys.about(self.name)],
@@ -182,7 +190,7 @@ class Slot:
         return Held(reply[1], reply[2])
 
     def detach(self, link: Link, about: bytes) -> None:
-        """Stop owning the slot. The last call."""
+        """Stop owning the slot. The last call. `about` as of `beat`."""
         keys = self.keys
         reply = link.script(
             "detach",

@@ -12,7 +12,8 @@ from meshd.broker.connector import Connector
 from meshd.broker.link import Link
 from meshd.broker.slot import Attachment, Claimed, Slot
 from meshd.broker.waiter import Waiter
-from meshd.errors import BrokerUnavailable, ClaimLost
+from meshd.errors import BrokerUnavailable, ClaimLost, SlotHeld
+from meshd.host import InstanceTaken
 from meshd.lifecycle import Backoff
 
 WAIT_SECONDS = 2
@@ -47,6 +48,7 @@ class Tenure:
         self._waiter: Waiter | None = None
         self._blocking_fd = -1
         self._blocking_id = 0
+        self._lapses_in: float | None = None  # of the other owner's lease, when it was last seen
 
     @property
     def up(self) -> bool:
@@ -66,7 +68,8 @@ class Tenure:
 
     def open(self, held: Iterable[Claimed] = ()) -> Attachment:
         """Take the links that the connector has and own the slot over them. `held` is what is in
-        hand, to be put back into a data set that has lost it.
+        hand, to be put back into a data set that has lost it. Raises SlotHeld while the lease of an
+        owner on another host has to lapse, InstanceTaken when it is renewed.
         """
         main, blocking, *self.others = self.connector.take()
         self._main, self._waiter = main, Waiter(blocking)
@@ -122,9 +125,24 @@ class Tenure:
 
     def _attach(self, link: Link, held: Iterable[Claimed]) -> Attachment:
         put_back = [claimed for claimed in held if not isinstance(claimed.entry, int)]
-        attachment = self.slot.attach(link, owner_is_dead=True, held=put_back)
+        try:
+            attachment = self.slot.attach(link, owner_is_dead=True, held=put_back)
+        except SlotHeld as held_by:
+            self._check_renewal(held_by)
+            raise
+        self._lapses_in = None
         claims = {claimed.number: claimed for claimed in (*put_back, *attachment.claims)}
         return attachment._replace(claims=sorted(claims.values()))
+
+    def _check_renewal(self, held: SlotHeld) -> None:
+        """The owner is not one of this host's. If its lease only has to lapse, waiting helps."""
+        before, self._lapses_in = self._lapses_in, held.lapses_in
+        if before is not None and held.lapses_in > before:
+            raise InstanceTaken(
+                f"slot {held.slot} has another living owner, {held.owner}: two hosts have the same "
+                "id, because one is a copy of the other; stop meshd on the copy, delete host-nonce "
+                "in its worker.state_directory, and start it again"
+            ) from held
 
     def _answered(self) -> None:
         """The reply of the pending wait: something lies in landing, or the time was over."""

@@ -30,6 +30,7 @@ COMMANDS = {
     "dev": "run everything in the foreground on a private Redis",
     "worker": "run one worker, such as a1",
     "supervisor": "run the supervisor of this host",
+    "postmortem": "settle what a dead worker held; systemd runs it",
 }
 _EPILOG = """exit codes:
   0 done   1 the task failed   2 usage   69 Redis unavailable   75 not finished in time, or full

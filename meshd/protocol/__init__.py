@@ -12,6 +12,7 @@ from meshd.protocol.entry import Envelope, split_entry
 from meshd.protocol.names import (
     ABOUT_SECONDS,
     BEAT_SECONDS,
+    CANARY_SECONDS,
     ENVELOPE_LIMIT,
     ENVELOPE_MARK,
     GIVEN_UP,
@@ -50,6 +51,7 @@ __all__ = [
     "ABOUT_SECONDS",
     "BAD_INPUT",
     "BEAT_SECONDS",
+    "CANARY_SECONDS",
     "ENVELOPE_LIMIT",
     "ENVELOPE_MARK",
     "FAILURES",

@@ -19,6 +19,7 @@ HEARTBEAT_SECONDS = 10.0
 BEAT_SECONDS = 5.0
 LEASE_SECONDS = 20.0
 ABOUT_SECONDS = 86_400
+CANARY_SECONDS = 60
 KNOWN_SECONDS = 86_400
 TYPE_LIFE_SECONDS = 86_400
 RELAYED_SECONDS = 7 * 86_400
@@ -78,6 +79,9 @@ class Keys:
 
     def about(self, slot: str) -> str:
         return f"{self.tag}about:{slot}"
+
+    def canary(self, slot: str) -> str:
+        return f"{self.tag}canary:{slot}"
 
     def result(self, task_id: str) -> str:
         return self._result + task_id

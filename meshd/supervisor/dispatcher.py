@@ -99,6 +99,19 @@ class Dispatcher:
         self.held.clear()
         self._settlements.clear()
 
+    def inherit(self, link: Link) -> int:
+        """Bring to its end what a supervisor that is gone held in this slot, and leave the slot to
+        nobody; how many entries. What was relayed is not pushed again. Raises BrokerError,
+        SlotHeld when somebody owns the slot.
+        """
+        attachment = self._slot.attach(link, owner_is_dead=False)
+        self.adopt(link, attachment.claims, attachment.now)
+        while self.busy:
+            self.run_once(link, wanted=0)
+        landed = self._slot.release(link)
+        self._slot.detach(link, b"")
+        return len(attachment.claims) + landed
+
     def say_what_was_not_said(self) -> None:
         """One line for all that were too many."""
         unsaid = self._sampler.suppressed()

@@ -26,6 +26,7 @@ from meshd.supervisor.dispatcher import Dispatcher
 from meshd.supervisor.durability import dangers
 from meshd.supervisor.listener import Listener, Responses
 from meshd.supervisor.promoter import IDLE_SECONDS, Outboxes, Promoter
+from meshd.supervisor.reaper import REAP_SECONDS, Reaper
 from meshd.supervisor.refusals import Refusals
 from meshd.supervisor.status import Status
 from meshd.systemd.notify import Notifier
@@ -54,13 +55,15 @@ class Supervisor:
     ) -> None:  # fmt: skip
         self._settings, self._notifier, self._log = settings, notifier, log
         limit = settings.worker.max_payload
-        slot = Slot(Keys(INBOX), place.slot, SlotSettings(limit, RESULT_SECONDS, DEAD_SECONDS))
+        self._place, self._limits = place, SlotSettings(limit, RESULT_SECONDS, DEAD_SECONDS)
+        slot = Slot(Keys(INBOX), place.slot, self._limits, place.boot)
         refusals = Refusals(log)
         self._about = About(f"supervisor_{os.getpid()}", place.host)
         self._selector = selectors.DefaultSelector()
         self._tenure = Tenure(connect, slot, self._selector, links=3)
-        self._dispatcher = Dispatcher(slot, self._about.supervisor_id, place.host, limit, log)
+        self._dispatcher = self._dispatcher_of(slot)
         self._promoter, self._outboxes = Promoter(refusals), Outboxes(refusals)
+        self._reaper = Reaper(place.slot, self._inherit, refusals, log)
         self._census = Census()
         self._status = Status(self._census, refusals, log)
         self._responses = Responses(log)
@@ -74,6 +77,7 @@ class Supervisor:
         self._duties = {
             "promote": Duty(self._promote, IDLE_SECONDS),
             "outbox": Duty(self._relay_outboxes, OUTBOX_SECONDS),
+            "reap": Duty(self._reap, REAP_SECONDS),
             "look": Duty(self._look, LOOK_SECONDS),
             "listen": Duty(self._check_listener, LISTEN_SECONDS),
             "status": Duty(self._say_status, settings.supervisor.status_interval),
@@ -163,6 +167,7 @@ class Supervisor:
         self._about.counts.update(adopted)
         self._census.forgive(now)
         self._status.start_afresh()
+        self._reaper.start_afresh()
         for name, duty in self._duties.items():
             self._timers.set(name, now + duty.seconds)
         self._timers.set("promote", now)
@@ -224,6 +229,16 @@ class Supervisor:
     def _relay_outboxes(self, _now: float) -> None:
         self._about.counts.update(self._outboxes.run_once(self._tenure.main))
 
+    def _reap(self, now: float) -> None:
+        self._about.counts.update(self._reaper.run_once(self._tenure.main, now))
+
+    def _inherit(self, link: Link, name: str) -> int:
+        return self._dispatcher_of(Slot(Keys(INBOX), name, self._limits)).inherit(link)
+
+    def _dispatcher_of(self, slot: Slot) -> Dispatcher:
+        limit, host = self._limits.max_payload, self._place.host
+        return Dispatcher(slot, self._about.supervisor_id, host, limit, self._log)
+
     def _look(self, now: float) -> None:
         main = self._tenure.main
         changes = self._census.seen(look(main, kinds(main)), now)
@@ -238,7 +253,8 @@ class Supervisor:
             self._listener.check(now)
 
     def _say_status(self, now: float) -> None:
-        condition = self._status.run_once(self._tenure.main, now)
+        recovered = self._about.counts["recover"]
+        condition = self._status.run_once(self._tenure.main, now)._replace(recovered=recovered)
         words = condition.words()
         if self._ready:
             self._notifier.status(words)

@@ -21,13 +21,16 @@ OUTCOMES = ("done", "bury", "cancel")
 
 
 class Condition(NamedTuple):
-    """How things are. `counts` has PLACES; `per_minute` None: not known yet."""
+    """How things are. `counts` has PLACES; `per_minute` None: not known yet; `recovered`: entries
+    of lost hosts that this supervisor has put back since it started.
+    """
 
     alive: Mapping[str, int]  # kind -> workers
     counts: Mapping[str, int]
     per_minute: float | None
     paused: list[str]
     lost: list[str]
+    recovered: int = 0
 
     def words(self) -> str:
         """One line for a person."""
@@ -43,6 +46,8 @@ class Condition(NamedTuple):
             parts.append("paused: " + ", ".join(self.paused))
         if self.lost:
             parts.append("lost: " + ", ".join(self.lost))
+        if self.recovered:
+            parts.append(f"{self.recovered:,} recovered")
         return "; ".join(parts)
 
 

@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from meshd.broker.entry import Refused
 from meshd.broker.queue import kinds_of_all
 from meshd.broker.slot import Claimed
+from meshd.claims import Claim, Types, read
 from meshd.retry import POSTPONE_LIMIT_SECONDS
-from meshd.worker.claims import Claim, Types, read
+from meshd.settle import Ending, Settler
 from meshd.worker.pool import Pool
 from meshd.worker.prefetch import Pace
 from meshd.worker.runners import RunnerProcess
 from meshd.worker.session import Session
-from meshd.worker.settle import Ending, Settler
 
 LONG_HEAD_BUDGETS = 2.0
 

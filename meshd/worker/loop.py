@@ -13,23 +13,23 @@ from typing import NamedTuple
 from meshd.broker.link import Link
 from meshd.broker.queue import promote, register
 from meshd.broker.slot import ClaimReply, Slot, SlotSettings
+from meshd.claims import Types
 from meshd.config import Instance, KindSettings, Settings
 from meshd.errors import BrokerError, BrokerUnavailable, ClaimLost, HandlerError
+from meshd.estate import read_estate
 from meshd.host import Place
 from meshd.lifecycle import Signals, Stop, Timers
 from meshd.logs import Events
 from meshd.protocol import BEAT_SECONDS, Keys, queue_of
 from meshd.runner.started import STOP_INTERRUPT, STOP_TIMEOUT
+from meshd.settle import Ending, Settler
 from meshd.systemd.notify import Notifier
 from meshd.worker.beat import Beat, words
-from meshd.worker.claims import Types
 from meshd.worker.feed import Feeder
-from meshd.worker.leftovers import leftovers
 from meshd.worker.outcomes import Outcomes
 from meshd.worker.pool import Broken, Died, OfRunner, Pool, Ready, Reported
 from meshd.worker.prefetch import Pace
 from meshd.worker.session import Session
-from meshd.worker.settle import Ending, Settler
 from meshd.worker.tasklog import TaskLog
 
 REGISTER_SECONDS = 3600.0
@@ -61,7 +61,7 @@ class Worker:
         self._selector, self._signals = selectors.DefaultSelector(), Signals()
         kind, limit = identity.kind, settings.worker.max_payload
         limits = SlotSettings(limit, kind.result_ttl, kind.dead_ttl, kind.max_length)
-        slot = Slot(Keys(queue_of(self._kind)), self._place.slot, limits)
+        slot = Slot(Keys(queue_of(self._kind)), self._place.slot, limits, self._place.boot)
         settler = Settler(identity.worker_id, self._place.host, self._kind)
         pace = Pace(settings.worker.prefetch_budget)
         orders = {
@@ -78,7 +78,7 @@ class Worker:
         self._timers = Timers()
         self._task_log = TaskLog(log)
         self._stop = Stop()
-        self._leftovers = leftovers(identity.directory)
+        self._estate = read_estate(identity.directory)
         self._ready = self._over = self._relays_due = False
         self._beats = 0
         self._deadline = 0.0
@@ -203,8 +203,8 @@ class Worker:
             slot=self._session.slot.name,
         )
         if reconciled.inherited:
-            self._outcomes.inherited(reconciled.found, self._leftovers.running)
-            self._leftovers.forget()
+            self._outcomes.inherited(reconciled.found, self._estate)
+            self._estate.forget()
         elif self._ready and not self._stop.draining:
             self._feeder.admit(reconciled.found, reconciled.redis_now, now)
         else:

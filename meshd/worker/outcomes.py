@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from meshd.broker.entry import Refused
 from meshd.broker.slot import Claimed
+from meshd.claims import NO_TYPES, Claim, Types
 from meshd.config import KindSettings
+from meshd.estate import Estate, share_out
 from meshd.lifecycle import Backoff
 from meshd.logs import Events
 from meshd.runner.started import STOP_INTERRUPT, STOP_TIMEOUT
-from meshd.worker.claims import Claim, Types, read
+from meshd.settle import Ending, Settler
 from meshd.worker.feed import Feeder
 from meshd.worker.pool import Died, Reported, was_killed_for
 from meshd.worker.prefetch import Pace
 from meshd.worker.session import Session
-from meshd.worker.settle import Ending, Settler
 
 CRASHES_IN_A_ROW = 5
 
@@ -60,21 +60,13 @@ class Outcomes:
             self._charge(died, died.guilty, now)
         self._feeder.feed(died.unstarted, now)
 
-    def inherited(self, found: Iterable[Claimed], running: Mapping[int, str]) -> None:
-        """What a dead worker held in this slot: what it was running has its death recorded, the
-        rest is released as if it had never been claimed.
-        """
-        types = Types(self._kind, {})
-        for claimed in found:
-            if claimed.number not in running:
-                self._session.give_back([claimed.number])
-                continue
-            try:
-                claim = read(claimed, types, self._limit, time.time())
-            except Refused as refused:
-                self._session.end(claimed, self._settler.refused(refused, time.time()))
-            else:
-                self._end(claim, self._settler.death(claim, "its worker died", time.time()))
+    def inherited(self, found: Iterable[Claimed], estate: Estate) -> None:
+        """What a dead worker held in this slot comes to the end that its estate says."""
+        types = Types(self._kind, NO_TYPES)
+        shares = share_out(found, estate, self._settler, types, self._limit, time.time())
+        for claimed, ending in shares.endings:
+            self._session.end(claimed, ending)
+        self._session.give_back(shares.unstarted)
 
     def _charge(self, died: Died, guilty: Claim, now: float) -> None:
         wall = time.time()

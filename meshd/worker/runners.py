@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from meshd.claims import Claim
 from meshd.errors import ProtocolError
 from meshd.runner.child import STOP_SIGNAL
 from meshd.runner.frames import Frame, FrameReader
 from meshd.runner.started import STOP_TIMEOUT
-from meshd.worker.claims import Claim
 from meshd.worker.launch import Launched
 
 AHEAD_BYTES = 256 * 1024

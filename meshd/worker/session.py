@@ -15,10 +15,10 @@ from meshd.broker.link import Link
 from meshd.broker.outbox import relay_outbox
 from meshd.broker.slot import Asked, Attachment, Claimed, ClaimReply, Held, Slot
 from meshd.broker.tenure import Tenure
+from meshd.claims import Claim
 from meshd.errors import ClaimLost
-from meshd.worker.claims import Claim
+from meshd.settle import Ending
 from meshd.worker.prefetch import MOST_AHEAD
-from meshd.worker.settle import Ending
 
 # The other half is with the runner meanwhile: with all of them in one exchange it would idle.
 BATCH = MOST_AHEAD // 2

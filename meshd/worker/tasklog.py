@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshd.logs import Events, Sampler
-from meshd.worker.settle import Ending
+from meshd.settle import Ending
 
 LINES_PER_SECOND = 10
 

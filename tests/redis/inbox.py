@@ -32,6 +32,11 @@ class Inbox(RawQueue):
         """A supervisor's dispatcher that has taken over the slot."""
         return Running(self, name)
 
+    def unattached_dispatcher(self, name: str) -> Dispatcher:
+        """A dispatcher for a slot that it does not own yet."""
+        slot = Slot(Keys(INBOX), name, SlotSettings(LIMIT, 3600, 86_400))
+        return Dispatcher(slot, "supervisor_1", "host", LIMIT, get_events("test.dispatcher"))
+
     def register(self, kind: str, *types: str) -> None:
         register(self.link(), kind, types)
 

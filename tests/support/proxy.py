@@ -28,6 +28,7 @@ class Proxy:
         self._fronts: set[socket.socket] = set()
         self._silent: set[socket.socket] = set()
         self._losing = 0
+        self._unplugged = False
         self._over = threading.Event()
         self._wishes: queue.SimpleQueue[tuple[Callable[[], None], threading.Event]]
         self._wishes = queue.SimpleQueue()
@@ -67,6 +68,15 @@ class Proxy:
         """Let all connections stand and hand on nothing any more; new ones are served."""
         self._in_the_thread(lambda: self._silent.update(self._pairs))
 
+    def unplug(self) -> None:
+        """Cut all connections, and every new one, until `plug`."""
+        self._unplugged = True
+        self.cut()
+
+    def plug(self) -> None:
+        """Serve new connections again."""
+        self._unplugged = False
+
     def _in_the_thread(self, wish: Callable[[], None]) -> None:
         granted = threading.Event()
         self._wishes.put((wish, granted))
@@ -90,6 +100,9 @@ class Proxy:
 
     def _accept(self) -> None:
         front, _ = self._listener.accept()
+        if self._unplugged:
+            front.close()
+            return
         back = socket.socket(socket.AF_UNIX)
         try:
             back.connect(str(self._target))

@@ -76,6 +76,7 @@ def test_keys_have_their_names(queue: str) -> None:
     arguments = {
         **dict.fromkeys(("landing", "claimed", "lease", "about"), "0123456789ab.a1"),
         **dict.fromkeys(("result", "known", "cancelled"), "invoice-7"),
+        "canary": "0123456789ab.supervisor",
         "unique": "nightly report",
         "relayed": "queue:meshd:0123456789ab.supervisor:17",
     }

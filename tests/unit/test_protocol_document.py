@@ -13,9 +13,10 @@ from typing import Any, cast
 import pytest
 
 from meshd import retry
-from meshd.broker import link, outbox, queue, settlement, tenure
+from meshd.broker import link, outbox, queue, recovery, settlement, tenure
 from meshd.broker.scripts import SCRIPTS
 from meshd.broker.slot import Claimed
+from meshd.claims import Claim
 from meshd.client.result import FINAL
 from meshd.config import KindSettings, WorkerSettings
 from meshd.protocol import (
@@ -35,23 +36,24 @@ from meshd.protocol import (
     response_channel,
     task,
 )
+from meshd.reports import read_report
 from meshd.runner import outcome
+from meshd.settle import Ending, Settler
+from meshd.supervisor import reaper
 from meshd.supervisor.about import About
 from meshd.worker import loop
 from meshd.worker.beat import Beat
-from meshd.worker.claims import Claim
-from meshd.worker.reports import read_report
 from meshd.worker.runners import RunnerProcess
-from meshd.worker.settle import Ending, Settler
 from tests.support.document import Document, quantity
 from tests.support.script_heads import head, keys_of_scripts, numbered
 
 DOCUMENT = Document(Path(__file__).parents[2] / "docs/protocol.md")
 #: Keys that no script is told of.
-TYPES_OUTSIDE_SCRIPTS = {"cancelled:<id>": "string", "wanted": "hash"}
+TYPES_OUTSIDE_SCRIPTS = {"cancelled:<id>": "string", "wanted": "hash", "canary:<slot>": "hash"}
 LIVES: dict[str, float] = {
     "T:lease:<slot>": names.LEASE_SECONDS,
     "T:about:<slot>": names.ABOUT_SECONDS,
+    "T:canary:<slot>": names.CANARY_SECONDS,
     "T:dead": KindSettings(handlers=()).dead_ttl,
     "T:result:<id>": KindSettings(handlers=()).result_ttl,
     "T:known:<id>": names.KNOWN_SECONDS,
@@ -67,6 +69,9 @@ CONSTANTS: dict[str, tuple[ModuleType, str]] = {
     "registration again": (loop, "REGISTER_SECONDS"),
     "registration": (names, "TYPE_LIFE_SECONDS"),
     "about": (names, "ABOUT_SECONDS"),
+    "canary": (names, "CANARY_SECONDS"),
+    "watch": (reaper, "RECOVER_WATCH_SECONDS"),
+    "recovered at once": (recovery, "RECOVERED_AT_ONCE"),
     "known": (names, "KNOWN_SECONDS"),
     "unique": (queue, "UNIQUE_SECONDS"),
     "relayed": (names, "RELAYED_SECONDS"),
@@ -232,6 +237,9 @@ def test_no_number_of_the_wire_is_left_out() -> None:
         ("Follow-up", f"`LRANGE T:outbox -{outbox.AT_ONCE} -1`"),
         ("Working", f"**Beat** every {names.BEAT_SECONDS:.0f} s"),
         ("Working", f"RIGHT LEFT {tenure.WAIT_SECONDS}`"),
+        ("Recovering", f"looks at the fields of `T:slots` every {reaper.REAP_SECONDS:.0f} s"),
+        ("Recovering", f"at every look for {reaper.RECOVER_WATCH_SECONDS:.0f} s"),
+        ("Recovering", f"a gap of more than {reaper.GAP_SECONDS:.0f} s"),
     ],
 )
 def test_numbers_in_the_text_are_those_of_the_code(section: str, said: str) -> None:
@@ -356,6 +364,7 @@ def test_head_of_a_script_is_quoted_as_it_is(script: str) -> None:
 
 def test_picture_shows_every_verb_that_moves_a_task() -> None:
     (picture,) = (block for title, block in DOCUMENT.blocks("") if title == "The life of a task")
-    verbs = {"submit", "claim", "promote", "relay", "release", "retry", "done", "bury", "revive"}
+    verbs = {"submit", "claim", "promote", "relay", "release", "retry", "done", "bury"}
+    verbs |= {"revive", "recover"}
     assert verbs <= set(re.findall(r"\w+", picture))
     assert picture.isascii()

@@ -2,7 +2,8 @@
 -- KEYS  1 slots (hash)  2 lease:<slot> (string)  3 claimed:<slot> (hash)  4 landing:<slot> (list)
 --       5 born (string)  6 limits (hash)
 -- ARGV  1 slot  2 owner token  3 lease (milliseconds)  4 marker for a new data set
---       5 '1' = the last owner is known to be dead: do not wait for its lease
+--       5 '' = wait for the lease of any other owner; '1' and the beginning of a token = an owner
+--         whose token begins so is known to be dead
 --       6 size limit (bytes; of a longer entry only the length is returned)
 --       7 max_length ('' = none)
 --       8 the caller's part of the token, with its dot  9 generation of the token
@@ -14,7 +15,8 @@ local slots, lease, claimed, landing, born, limits = unpack(KEYS)
 local slot, token, lease_ms, marker, known_dead, limit, max_length, mine, generation = unpack(ARGV, 1, 9)
 
 local held = redis.call('GET', lease)
-if held and held ~= token and known_dead ~= '1' then
+local dead = string.sub(known_dead, 2)
+if held and held ~= token and (known_dead == '' or string.sub(held, 1, #dead) ~= dead) then
   return {'held', held, redis.call('PTTL', lease)}
 end
 local found = redis.call('TYPE', slots).ok

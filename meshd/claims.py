@@ -15,6 +15,7 @@ from meshd.runner.frames import encode
 
 Options = tuple[float | None, int | None, int | None]  # timeout, max_attempts, max_crashes
 NO_OPTIONS: Options = (None, None, None)
+NO_TYPES: Mapping[str, Options] = {}  # the handlers are not known: the kind's own rules hold
 
 
 class Claim:

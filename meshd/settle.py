@@ -19,7 +19,9 @@ from meshd.broker.settlement import (
     kept,
     retry,
 )
+from meshd.claims import Claim
 from meshd.protocol import FAILURES, Envelope, Error, Run, encode_response
+from meshd.reports import Report, Submitted
 from meshd.retry import (
     POSTPONE_SECONDS,
     Again,
@@ -29,8 +31,6 @@ from meshd.retry import (
     after_death,
     after_failure,
 )
-from meshd.worker.claims import Claim
-from meshd.worker.reports import Report, Submitted
 
 CAUSE_LIMIT = 200
 

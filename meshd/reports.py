@@ -7,9 +7,9 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
+from meshd.claims import Options
 from meshd.errors import ProtocolError
 from meshd.protocol import Error, check_kind
-from meshd.worker.claims import Options
 
 _WITHOUT_ERROR = ("done", "skipped", "unknown")
 _VERBS = frozenset((*_WITHOUT_ERROR, "failed", "retry", "buried", "interrupted", "cancelled"))

@@ -1,0 +1,54 @@
+"""Settle what a dead worker held: ExecStopPost= of its unit.
+
+Reads $SERVICE_RESULT, $EXIT_CODE and $EXIT_STATUS. What the worker was running is charged only
+where the cause is its own (out of memory, SIGSEGV, SIGBUS, SIGILL, SIGFPE); everything else that it
+held waits again. A worker that is alive is left alone. Always ends with 0, so that no restart hangs
+on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+
+from meshd.broker.link import connect
+from meshd.cli.exits import Exit
+from meshd.cli.options import add_config, settings_of
+from meshd.config import Instance, kind_of, parse_instance
+from meshd.errors import ConfigError, MeshdError
+from meshd.estate import Verdict
+from meshd.logs import configure, get_events
+from meshd.postmortem import Dead, postmortem
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "instance", metavar="INSTANCE", type=_instance, help="the worker that has died: a1"
+    )
+    add_config(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    events = get_events("postmortem")
+    try:
+        settings = settings_of(options)
+        instance = options.instance
+        configure(settings.log_format, settings.log.level, service="worker", instance=instance.name)
+        dead = Dead(instance, kind_of(instance, settings), _verdict())
+        postmortem(dead, settings, functools.partial(connect, settings.redis), events)
+    except MeshdError as error:
+        events.error("postmortem", f"left to the next start: {error}")
+    return Exit.DONE
+
+
+def _instance(name: str) -> Instance:
+    try:
+        return parse_instance(name)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _verdict() -> Verdict:
+    names = ("SERVICE_RESULT", "EXIT_CODE", "EXIT_STATUS")
+    return Verdict(*(os.environ.get(name, "") for name in names))

@@ -1,0 +1,148 @@
+"""What a dead worker leaves in its folder, and who is charged for it: started files say what it was
+running, the verdict beside them says what it died of.
+
+Whoever holds the instance's lock may read it: postmortem, and the worker's next start for what
+postmortem could not settle. It asks Redis nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from meshd.broker.entry import Refused
+from meshd.broker.slot import Claimed
+from meshd.claims import Claim, Types, read
+from meshd.protocol import dumps
+from meshd.runner.started import StartedFile
+from meshd.settle import Ending, Settler
+
+_VERDICTS = "verdict"
+#: Signals that a process brings upon itself.
+_OWN_FAULT = frozenset(("SEGV", "BUS", "ILL", "FPE"))
+
+
+class Verdict(NamedTuple):
+    """What systemd says of a worker's end (systemd.exec(5)); empty: nobody said anything."""
+
+    result: str = ""  # $SERVICE_RESULT
+    code: str = ""  # $EXIT_CODE: exited, killed or dumped
+    status: str = ""  # $EXIT_STATUS: an exit status, or a signal without its SIG
+
+    @property
+    def charge(self) -> Literal["crash", "death", "nobody"]:
+        """What it means for the task that was running: its own fault, somebody else's, or nothing.
+        The worker runs no user code, so a signal from outside says nothing about the task.
+        """
+        if self.result == "success":
+            return "nobody"
+        signalled = self.code in ("killed", "dumped")
+        if self.result == "oom-kill" or (signalled and self.status in _OWN_FAULT):
+            return "crash"
+        return "death"
+
+    @property
+    def words(self) -> str:
+        """For a person."""
+        if self.result == "oom-kill":
+            return "its worker was killed for want of memory (oom-kill)"
+        if self.code in ("killed", "dumped"):
+            of = f" ({self.result})" if self.result not in ("", "signal", "core-dump") else ""
+            return f"its worker was ended by SIG{self.status}{of}"
+        if self.code == "exited":
+            return f"its worker ended with exit status {self.status}"
+        return "its worker died"
+
+
+UNKNOWN = Verdict()
+
+
+class Estate(NamedTuple):
+    """`running`: claim number -> what its worker died of. `paths`: the files that say so."""
+
+    running: Mapping[int, Verdict]
+    paths: list[Path]
+
+    def forget(self) -> None:
+        """Remove the files: what they say is settled."""
+        for path in self.paths:
+            path.unlink(missing_ok=True)
+
+
+class Shares(NamedTuple):
+    """What becomes of the claims of a dead worker."""
+
+    endings: list[tuple[Claimed, Ending]]
+    unstarted: list[int]
+
+
+def read_estate(directory: Path) -> Estate:
+    """What lies in the folder of an instance whose lock we hold."""
+    verdicts = _verdicts(directory)
+    running = {}
+    paths = list(directory.glob("started.*"))
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError):
+            file = StartedFile(str(path), create=False)
+            if file.running:
+                running[file.running] = verdicts.get(path.name, UNKNOWN)
+            file.close()
+    return Estate(running, [*paths, directory / _VERDICTS])
+
+
+def write_verdict(directory: Path, verdict: Verdict) -> None:
+    """Say of every started file that has no verdict yet what its worker died of: a worker that
+    cannot reach Redis may die again before the first death is settled. Raises OSError.
+    """
+    verdicts = _verdicts(directory)
+    names = [path.name for path in directory.glob("started.*")]
+    if not names:
+        return
+    said = {name: verdicts.get(name, verdict)._asdict() for name in names}
+    path = directory / f".{_VERDICTS}"
+    with path.open("wb") as file:
+        file.write(dumps(said))
+        file.flush()
+        os.fsync(file.fileno())
+    path.replace(directory / _VERDICTS)
+
+
+def share_out(
+    found: Iterable[Claimed], estate: Estate, settler: Settler, types: Types, limit: int, now: float
+) -> Shares:
+    """Decide on everything that a dead worker held: what it was running is charged as its verdict
+    says, the rest goes back as if it had never been claimed. `now` is Unix seconds, `limit`
+    max_payload in bytes.
+    """
+    shares = Shares([], [])
+    for claimed in found:
+        verdict = estate.running.get(claimed.number)
+        if verdict is None or verdict.charge == "nobody":
+            shares.unstarted.append(claimed.number)
+            continue
+        try:
+            claim = read(claimed, types, limit, now)
+        except Refused as refused:
+            ending = settler.refused(refused, now)
+        else:
+            ending = _charged(claim, verdict, settler, now)
+        shares.endings.append((claimed, ending))
+    return shares
+
+
+def _charged(claim: Claim, verdict: Verdict, settler: Settler, now: float) -> Ending:
+    if verdict.charge == "crash":
+        return settler.crash(claim, verdict.words, "crashed", 0.0, now)
+    return settler.death(claim, verdict.words, now)
+
+
+def _verdicts(directory: Path) -> dict[str, Verdict]:
+    """Name of a started file -> its verdict. What cannot be read says nothing."""
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+        said = json.loads((directory / _VERDICTS).read_bytes())
+        return {name: Verdict(**verdict) for name, verdict in said.items()}
+    return {}

@@ -1,0 +1,173 @@
+"""What follows the death of a worker at once: what it had spawned is killed, what it was running is
+charged or not, and the rest of what it held waits again. systemd runs it before the restart.
+
+It must not outlast a few seconds: what Redis cannot be told now is written down for the worker's
+next start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from meshd.broker.link import Link
+from meshd.broker.slot import Slot, SlotSettings
+from meshd.claims import NO_TYPES, Types
+from meshd.config import Instance, KindSettings, Settings
+from meshd.errors import BrokerError
+from meshd.estate import Verdict, read_estate, share_out, write_verdict
+from meshd.host import InstanceTaken, Place, folder, take_place
+from meshd.logs import Events
+from meshd.protocol import Keys, queue_of
+from meshd.settle import Settler
+
+LOCK_SECONDS = 1.0
+KILL_SECONDS = 2.0
+REDIS_SECONDS = 5.0
+_STEP_SECONDS = 0.02
+_BATCH = 100
+_OWN_CGROUP = Path("/proc/self/cgroup")
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+class Dead(NamedTuple):
+    """Whose death it is, and what systemd said of it."""
+
+    instance: Instance
+    kind: KindSettings
+    verdict: Verdict
+
+
+def postmortem(dead: Dead, settings: Settings, connect: Callable[[], Link], events: Events) -> None:
+    """Do all of it, and say what was done. Raises MeshdError when a folder cannot be used."""
+    name = dead.instance.name
+    try:
+        place = _place(name, settings)
+    except InstanceTaken as taken:
+        events.info("postmortem", str(taken))
+        return
+    try:
+        killed = kill_others(f"meshd-worker@{name}.service")
+        if killed:
+            events.warning("postmortem", f"killed what it had left running: {killed}", pids=killed)
+        directory = folder(settings.worker.runtime_directory / "worker" / name)
+        write_verdict(directory, dead.verdict)
+        _within(
+            REDIS_SECONDS,
+            lambda: _settle(dead, settings, place, directory, connect, events),
+            events,
+        )
+    finally:
+        place.leave()
+
+
+def kill_others(unit: str, own: Path = _OWN_CGROUP, cgroups: Path = _CGROUPS) -> list[int]:
+    """SIGKILL what is left in the unit's cgroup, if this process is in it, and wait until it is
+    gone; the process ids. A task must not run again beside what its first run had spawned.
+    """
+    folder_of_unit = _cgroup(unit, own, cgroups)
+    if folder_of_unit is None:
+        return []
+    killed: set[int] = set()
+    deadline = time.monotonic() + KILL_SECONDS
+    while others := _processes(folder_of_unit) - {os.getpid(), os.getppid()}:
+        for pid in others:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        killed |= others
+        if time.monotonic() > deadline:
+            break
+        time.sleep(_STEP_SECONDS)
+    return sorted(killed)
+
+
+def _cgroup(unit: str, own: Path, cgroups: Path) -> Path | None:
+    """The folder of the unit's cgroup; None when this process is in another (cgroups(7))."""
+    with contextlib.suppress(OSError):
+        for line in own.read_text().splitlines():
+            if line.startswith("0::") and line.endswith(f"/{unit}"):
+                return cgroups / line[len("0::/") :]
+    return None
+
+
+def _processes(cgroup: Path) -> set[int]:
+    found: set[int] = set()
+    for path in cgroup.rglob("cgroup.procs"):
+        with contextlib.suppress(OSError):
+            found.update(map(int, path.read_text().split()))
+    return found
+
+
+def _place(name: str, settings: Settings) -> Place:
+    """The instance's place. Raises InstanceTaken when a process has it and does not go."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return take_place(
+                name, settings.worker, f"a worker {name} is alive on this host; nothing to do"
+            )
+        except InstanceTaken:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_STEP_SECONDS)
+
+
+def _within(seconds: float, work: Callable[[], None], events: Events) -> None:
+    """Work, but not longer: a name look-up alone can take 20 s. If time runs out under a call, the
+    next owner of the slot fences it off.
+    """
+    thread = threading.Thread(target=work, name="postmortem", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        events.warning(
+            "postmortem", f"Redis did not answer within {seconds:.0f} s; left to the next start"
+        )
+
+
+def _settle(
+    dead: Dead, settings: Settings, place: Place, directory: Path, connect: Callable[[], Link],
+    events: Events,
+) -> None:  # fmt: skip
+    try:
+        _recover(dead, settings, place, directory, connect(), events)
+    except BrokerError as error:
+        events.warning("postmortem", f"left to the next start: {error}")
+
+
+def _recover(
+    dead: Dead, settings: Settings, place: Place, directory: Path, link: Link, events: Events
+) -> None:
+    """Charge, release, detach; then what lay in the folder is settled."""
+    kind, limit = dead.kind, settings.worker.max_payload
+    limits = SlotSettings(limit, kind.result_ttl, kind.dead_ttl, kind.max_length)
+    slot = Slot(Keys(queue_of(dead.instance.kind)), place.slot, limits, place.boot)
+    own_id = settings.worker_id or f"postmortem_{os.getpid()}"
+    settler = Settler(own_id, place.host, dead.instance.kind)
+    estate = read_estate(directory)
+    attachment = slot.attach(link, owner_is_dead=True)
+    types = Types(kind, NO_TYPES)
+    shares = share_out(attachment.claims, estate, settler, types, limit, attachment.now)
+    for at in range(0, len(shares.endings), _BATCH):
+        batch = shares.endings[at : at + _BATCH]
+        slot.claim(link, 0, [ending.settlement for _, ending in batch])
+    released = slot.release(link, shares.unstarted)
+    slot.detach(link, b"")
+    link.close()
+    estate.forget()
+    for _, ending in shares.endings:
+        events.warning(
+            "postmortem", f"task {ending.settlement.task_id}: {ending.message}",
+            task_id=ending.settlement.task_id, type=ending.type,
+        )  # fmt: skip
+    events.info(
+        "postmortem",
+        f"{dead.verdict.words}; charged: {len(shares.endings)}, released: {released}",
+        slot=slot.name, charged=len(shares.endings), released=released,
+    )  # fmt: skip
