@@ -20,6 +20,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 _POSITIONAL_VARIADIC = 0x04
 _KEYWORD_VARIADIC = 0x08
 _COROUTINES = 0x80 | 0x200
+_GENERATOR = 0x20
+_LONGEST_TIMEOUT = 1e9
 
 _here = os.path.dirname(os.path.abspath(__file__))
 
@@ -121,12 +123,11 @@ def task(
 
 
 def shape_of(function: Callable[..., Any]) -> Optional[Shape]:
-    """The arguments of a Python function, None for any other callable.
+    """The arguments of a Python function; None where only the call can tell: for any other
+    callable, and for a wrapper that passes on whatever it is given.
 
-    Raises HandlerError for a coroutine function: a runner runs ordinary ones.
+    Raises HandlerError for a function that would return before it has done its work.
     """
-    while hasattr(function, "__wrapped__"):
-        function = function.__wrapped__
     code = getattr(function, "__code__", None)
     if code is None:
         return None
@@ -135,6 +136,12 @@ def shape_of(function: Callable[..., Any]) -> Optional[Shape]:
             f"{_place(function)} is an async function; "
             "register an ordinary one that calls asyncio.run(...)"
         )
+    if code.co_flags & _GENERATOR:
+        raise HandlerError(f"{_place(function)} has a yield in it; a handler returns its result")
+    if hasattr(function, "__wrapped__") and code.co_flags & (
+        _POSITIONAL_VARIADIC | _KEYWORD_VARIADIC
+    ):
+        return None
     named = code.co_varnames[: code.co_argcount]
     keyword_only = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
     without_default = len(named) - len(getattr(function, "__defaults__", None) or ())
@@ -245,14 +252,18 @@ def _place(function: Callable[..., Any]) -> str:
 def _check_type(type: str) -> None:  # noqa: A002
     if callable(type):
         raise HandlerError('@task needs the type\'s name: @task("some.type")')
-    if not isinstance(type, str) or not type:
+    try:
+        encoded = type.encode()
+    except (AttributeError, UnicodeEncodeError):
+        encoded = b""
+    if not encoded:
         raise HandlerError(f"a task type is a non-empty string, not {type!r}")
 
 
 def _positive(name: str, value: Optional[float]) -> Optional[float]:
-    if value is None or (isinstance(value, (int, float)) and value > 0):
+    if value is None or (isinstance(value, (int, float)) and 0 < value < _LONGEST_TIMEOUT):
         return value
-    raise HandlerError(f"{name}={value!r}: expected seconds, a number above 0")
+    raise HandlerError(f"{name}={value!r}: expected seconds, a number above 0 and below 1e9")
 
 
 def _count(name: str, value: Optional[int], least: int) -> Optional[int]:

@@ -58,8 +58,6 @@ class Settler:
         self, claim: Claim, report: Report, own_types: Container[str], now: float
     ) -> Ending:
         """What a runner reported."""
-        if report.verb == "unknown":
-            return self.postponed(claim)
         run = self._run(claim, report.started_at, report.duration)
         if report.error is None:
             response = encode_response(run, "done", report.result, now)

@@ -33,15 +33,19 @@ class Waiter:
         self._line, self._left, self._moved = b"", 0, False
 
     def answered(self) -> bool | None:
-        """Read what has come, without waiting: whether something was moved, None while the reply
-        is not complete. Raises BrokerError for a refusal, BrokerUnavailable for a lost connection.
+        """Read what has come, without waiting: whether something was moved, None while there is no
+        complete reply. Raises BrokerError for a refusal, BrokerUnavailable for a lost connection.
         """
+        if not self.pending and self.link.receive_some(1) is not None:
+            raise BrokerUnavailable(f"Redis at {self.link.address} answers what nobody asked")
         while self.pending:
             piece = self.link.receive_some(_PIECE)
             if piece is None:
                 return None
             self._take(piece)
-        return self._moved
+            if not self.pending:
+                return self._moved
+        return None
 
     def wait_for_answer(self, seconds: float) -> bool:
         """The same, waiting for the whole reply."""

@@ -19,6 +19,7 @@ from meshd.worker.runners import RunnerProcess
 from meshd.worker.session import Session
 
 LONG_HEAD_BUDGETS = 2.0
+MOST_BYTES = 4 * 1024 * 1024
 
 
 class Feeder:
@@ -93,7 +94,7 @@ class Feeder:
         return revoked
 
     def _room_of(self, runner: RunnerProcess, now: float) -> int:
-        if not self._pool.may_take_more(runner):
+        if runner.size > MOST_BYTES or not self._pool.may_take_more(runner):
             return 0
         elapsed = now - runner.head_since if runner.fed else 0.0
         room = self._pace.room(runner.held, runner.load + elapsed)

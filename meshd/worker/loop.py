@@ -388,6 +388,8 @@ class Worker:
             doing = f"holding for {self._outcomes.hold_until - now:.0f} s: its runners crash"
         elif self._session.paused:
             doing = f"{self._kind} is paused; {doing}"
+        if not self._pool.ready and not self._stop.draining:
+            doing = f"waiting for its handlers to be loaded; {doing}"
         if not self._session.up:
             doing = f"waiting for Redis ({self._session.trouble}); {doing}"
         if self._pool.abandoned:

@@ -52,7 +52,9 @@ class Reported(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """A task was revoked just before it started; it has not run."""
+    """A task was revoked just before it started, or met a runner that is too old to know its type:
+    it has not run.
+    """
 
     claim: Claim
 
@@ -187,6 +189,7 @@ class Pool:
             and runner.ready
             and runner.stopping is None
             and runner.closed_at is None
+            and not runner.outdated
             and self.left(runner) > 0
         )
 
@@ -257,7 +260,8 @@ class Pool:
         claim = runner.take(report.number, self._clock())
         if claim is None:
             return
-        if report.verb == "skipped":
+        if report.verb in ("skipped", "unknown"):
+            runner.outdated |= report.verb == "unknown"
             self._of_tasks.append(Skipped(claim))
             return
         if not runner.served:
@@ -305,8 +309,8 @@ class Pool:
 
     def _has_served(self, runner: RunnerProcess) -> bool:
         """Whether this process is to be replaced; only between two tasks, and never unused."""
-        if not runner.served:
-            return False
+        if runner.outdated or not runner.served:
+            return runner.outdated
         limit = self._kind.max_memory
         return runner.served >= self._most or (limit is not None and resident(runner.pid) > limit)
 

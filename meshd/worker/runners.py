@@ -50,6 +50,9 @@ class RunnerProcess:
         self.ready = False
         self.served = 0
         self.highest = 0
+        self.outdated = False  # it does not know a type that its worker has registered
+        self.size = 0  # bytes of the payloads that it holds
+        self._sent_at = now
         self.doom = ""  # why the worker ended it, where it did
         self.closed_at: float | None = None
         self.fed: dict[int, Claim] = {}
@@ -78,6 +81,7 @@ class RunnerProcess:
         self.highest = claim.number
         self._unsent.append(claim)
         self.load += claim.expected
+        self.size += len(claim.payload)
 
     def send(self, frame: bytes) -> None:
         self._out += frame
@@ -93,6 +97,7 @@ class RunnerProcess:
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
             while self._out:
                 del self._out[: self.sock.send(self._out)]
+                self._sent_at = time.monotonic()
 
     @property
     def wants_to_write(self) -> bool:
@@ -120,6 +125,7 @@ class RunnerProcess:
         claim = self.fed.pop(number, None)
         if claim is not None:
             self.load = max(0.0, self.load - claim.expected) if self.held else 0.0
+            self.size -= len(claim.payload)
             self.head_since = now
         if self.stopping is not None and self.stopping.number == number:
             self.stopping = None
@@ -139,6 +145,7 @@ class RunnerProcess:
             revoked = [number for number in self.fed if number > at]
             taken = [self.fed.pop(number) for number in revoked] + taken
         self.load = sum(claim.expected for claim in self.fed.values())
+        self.size = sum(len(claim.payload) for claim in self.fed.values())
         return taken
 
     def _head_has_started(self) -> bool:
@@ -175,7 +182,7 @@ class RunnerProcess:
         return (
             head is not None
             and self.started.started < head.number
-            and now - self.head_since >= START_SECONDS
+            and now - max(self.head_since, self._sent_at) >= START_SECONDS
         )
 
     def press(self, now: float) -> bool:
