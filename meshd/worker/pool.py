@@ -180,7 +180,7 @@ class Pool:
             elif runner.is_stuck(now):
                 runner.doom = f"it did not start its task within {START_SECONDS:g} s"
                 runner.kill()
-            elif runner.held == 0 and runner.ready and self._has_served(runner):
+            elif self._is_to_retire(runner):
                 self._retire(runner)
 
     def may_take_more(self, runner: RunnerProcess) -> bool:
@@ -199,6 +199,8 @@ class Pool:
 
     def next_deadline(self, now: float) -> float | None:
         """When `look_after` or `fill` may have something to do."""
+        if any(self._is_to_retire(runner) for runner in self.runners):
+            return now
         deadlines = [d for d in (r.next_deadline(now) for r in self.runners) if d is not None]
         deadlines += [r.closed_at + CLOSED_SECONDS for r in self.runners if r.closed_at]
         if len(self.runners) < self._wanted:
@@ -313,6 +315,10 @@ class Pool:
             return runner.outdated
         limit = self._kind.max_memory
         return runner.served >= self._most or (limit is not None and resident(runner.pid) > limit)
+
+    def _is_to_retire(self, runner: RunnerProcess) -> bool:
+        idle = runner.held == 0 and runner.ready and runner.closed_at is None
+        return idle and self._has_served(runner)
 
     def _retire(self, runner: RunnerProcess) -> None:
         """Let it leave by itself, so that what the handlers have registered for its end runs."""
