@@ -130,10 +130,12 @@ class Worker:
             self._on_redis_lost(error)
 
     def _patience(self) -> float | None:
-        """How long nothing has to be done unless something happens, in seconds."""
+        """How long nothing has to be done unless something happens, in seconds. Whatever a turn may
+        leave for the next must be known here.
+        """
         now, session = time.monotonic(), self._session
         at_once = session.endings or session.returned or (session.work_came and self._wanted(now))
-        if session.up and at_once:
+        if self._pool.has_news or (session.up and at_once):
             return 0.0
         waits = [self._timers.wait(now)]
         deadline = self._pool.next_deadline(now)

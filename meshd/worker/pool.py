@@ -24,7 +24,13 @@ from meshd.reports import Report, read_report, read_types
 from meshd.runner.frames import Frame, encode
 from meshd.runner.started import STOP_TIMEOUT
 from meshd.worker.launch import interpreter, launch
-from meshd.worker.runners import START_SECONDS, RunnerProcess, Stopping, cause_of
+from meshd.worker.runners import (
+    REAP_SECONDS,
+    START_SECONDS,
+    RunnerProcess,
+    Stopping,
+    cause_of,
+)
 
 CLOSED_SECONDS = 1.0
 _NO_INTERPRETER = frozenset((errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXEC))
@@ -144,6 +150,11 @@ class Pool:
             if runner.closed_at is None:
                 self._read(runner)
 
+    @property
+    def has_news(self) -> bool:
+        """Whether something has happened that nobody has taken note of."""
+        return bool(self._of_tasks or self._of_runners)
+
     def of_tasks(self) -> Iterator[OfTask]:
         """What has come of tasks since the last call."""
         while self._of_tasks:
@@ -177,9 +188,11 @@ class Pool:
             elif runner.closed_at is not None and now - runner.closed_at > CLOSED_SECONDS:
                 runner.doom = runner.doom or "it closed the socket to its worker"
                 runner.kill()
+                runner.closed_at = now  # a process in state D is looked at again in a while
             elif runner.is_stuck(now):
                 runner.doom = f"it did not start its task within {START_SECONDS:g} s"
                 runner.kill()
+                runner.head_since = now
             elif self._is_to_retire(runner):
                 self._retire(runner)
 
@@ -221,7 +234,8 @@ class Pool:
         """End every runner and forget what it did."""
         for runner in list(self.runners):
             runner.kill()
-            os.waitpid(runner.pid, 0)
+            select.select([runner.pidfd], [], [], REAP_SECONDS)
+            runner.reap()
             self._forget(runner)
         self._of_tasks.clear()
         self._of_runners.clear()

@@ -216,7 +216,7 @@ class RunnerProcess:
         if limit > now or self.started.started >= head.number:
             return limit
         # Its time is over before it has started, which nobody tells us: look again soon.
-        return min(now + ABORT_SECONDS / 10, self.head_since + START_SECONDS)
+        return now + ABORT_SECONDS / 10
 
     def hang_up(self) -> None:
         """Close this end of the socket: an idle runner then leaves by itself."""
