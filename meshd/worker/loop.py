@@ -18,25 +18,26 @@ from meshd.config import Instance, KindSettings, Settings
 from meshd.errors import BrokerError, BrokerUnavailable, ClaimLost, HandlerError
 from meshd.estate import read_estate
 from meshd.host import Place
-from meshd.lifecycle import Signals, Stop, Timers
+from meshd.lifecycle import Signals, Timers
 from meshd.logs import Events
 from meshd.protocol import BEAT_SECONDS, Keys, queue_of
-from meshd.runner.started import STOP_INTERRUPT, STOP_TIMEOUT
+from meshd.runner.started import STOP_TIMEOUT
 from meshd.settle import Ending, Settler
 from meshd.systemd.notify import Notifier
-from meshd.worker.beat import Beat, words
+from meshd.worker.beat import Beat
+from meshd.worker.drain import Drain
 from meshd.worker.feed import Feeder
 from meshd.worker.outcomes import Outcomes
 from meshd.worker.pool import Broken, Died, OfRunner, Pool, Ready, Reported
 from meshd.worker.prefetch import Pace
 from meshd.worker.session import Session
+from meshd.worker.status import Status
 from meshd.worker.tasklog import TaskLog
 
 REGISTER_SECONDS = 3600.0
 POLL_SECONDS = 1.0
 DRAIN_STEP_SECONDS = 1.0
 EXCHANGING_SECONDS = 0.02
-OUT_OF_REACH_SECONDS = 6.0
 
 
 class Identity(NamedTuple):
@@ -56,13 +57,14 @@ class Worker:
         self, identity: Identity, settings: Settings, connect: Callable[[], Link],
         notifier: Notifier, log: Events,
     ) -> None:  # fmt: skip
-        self._place, self._kind = identity.place, identity.instance.kind
+        self._kind = identity.instance.kind
         self._settings, self._notifier, self._log = settings, notifier, log
         self._selector, self._signals = selectors.DefaultSelector(), Signals()
         kind, limit = identity.kind, settings.worker.max_payload
         limits = SlotSettings(limit, kind.result_ttl, kind.dead_ttl, kind.max_length)
-        slot = Slot(Keys(queue_of(self._kind)), self._place.slot, limits, self._place.boot)
-        settler = Settler(identity.worker_id, self._place.host, self._kind)
+        place = identity.place
+        slot = Slot(Keys(queue_of(self._kind)), place.slot, limits, place.boot)
+        settler = Settler(identity.worker_id, place.host, self._kind)
         pace = Pace(settings.worker.prefetch_budget)
         orders = {
             "kind": self._kind,
@@ -74,12 +76,13 @@ class Worker:
         self._pool = Pool(kind, identity.directory, orders, self._selector, time.monotonic)
         self._feeder = Feeder(self._session, self._pool, settler, pace, self._kind, limit)
         self._outcomes = Outcomes(self._session, self._feeder, settler, pace, log, kind, limit)
-        self._beat = Beat(identity.worker_id, identity.instance.name, self._place.host, time.time())
+        self._beat = Beat(identity.worker_id, identity.instance.name, place.host, time.time())
         self._timers = Timers()
         self._task_log = TaskLog(log)
-        self._stop = Stop()
+        self._drain = Drain(self._session, self._pool, settings.worker.drain_timeout)
+        self._status = Status(self._session, self._pool, self._outcomes, self._drain, self._kind)
         self._estate = read_estate(identity.directory)
-        self._ready = self._over = self._relays_due = False
+        self._ready = self._relays_due = False
         self._beats = 0
         self._deadline = 0.0
         self._duties: dict[str, Callable[[float], None]] = {
@@ -87,7 +90,7 @@ class Worker:
             "connect": lambda _now: self._session.connector.start(),
             "register": self._register,
             "poll": self._poll,
-            "drain": self._drain_on,
+            "drain": self._look_at_drain,
         }
 
     def run(self) -> None:
@@ -103,7 +106,7 @@ class Worker:
                 self._pool.fill(now)
                 self._session.connector.start()
                 self._timers.set("beat", now + BEAT_SECONDS)
-                while not self._over:
+                while not self._drain.over:
                     self._turn()
                 self._pool.part()
             finally:
@@ -153,8 +156,8 @@ class Worker:
         if session.endings or (session.work_came and wanted):
             self._settle_and_claim(wanted, now)
         self._feeder.judge_strangers()
-        if self._stop.draining:
-            self._end_when_drained()
+        if self._drain.on:
+            self._leave_when_drained()
             return
         if session.returned or (session.landed and (session.paused or not self._wanted(now))):
             session.release()
@@ -192,7 +195,7 @@ class Worker:
             self._task_log.tell(ending, now)
 
     def _wanted(self, now: float) -> int:
-        if self._stop.draining or not self._ready or self._outcomes.hold_until > now:
+        if self._drain.on or not self._ready or self._outcomes.hold_until > now:
             return 0
         return self._feeder.room(now)
 
@@ -207,7 +210,7 @@ class Worker:
         if reconciled.inherited:
             self._outcomes.inherited(reconciled.found, self._estate)
             self._estate.forget()
-        elif self._ready and not self._stop.draining:
+        elif self._ready and not self._drain.on:
             self._feeder.admit(reconciled.found, reconciled.redis_now, now)
         else:
             self._session.give_back(claimed.number for claimed in reconciled.found)
@@ -236,7 +239,7 @@ class Worker:
         if str(error) != self._session.trouble:
             self._log.warning("unavailable", str(error))
         self._timers.set("connect", now + self._session.lost(str(error)))
-        self._notifier.status(self._status(now))
+        self._notifier.status(self._status.sentence(now))
 
     # What happened
 
@@ -284,7 +287,7 @@ class Worker:
             f"takes tasks from {self._session.slot.keys.queue}",
             types=sorted(self._feeder.types or ()),
         )
-        self._notifier.ready(self._status(now))
+        self._notifier.ready(self._status.sentence(now))
         self._on_beat(now)
 
     def _keep_deadlines(self, now: float) -> None:
@@ -302,13 +305,13 @@ class Worker:
     def _on_beat(self, now: float) -> None:
         self._timers.set("beat", now + BEAT_SECONDS)
         self._notifier.watchdog()
-        self._notifier.status(self._status(now))
+        self._notifier.status(self._status.sentence(now))
         if not (self._session.up and self._ready):
             return
         wall = time.time()
         heartbeat = b"" if self._beats % 2 else self._beat.heartbeat(wall)
         self._beats += 1
-        about = self._beat.about(self._state(now), self._pool.runners, wall, now)
+        about = self._beat.about(self._status.word(now), self._pool.runners, wall, now)
         held = self._session.slot.beat(self._session.main, about, heartbeat)
         if not self._session.agrees(held):
             raise BrokerUnavailable("Redis and this worker disagree on what it holds")
@@ -323,77 +326,25 @@ class Worker:
 
     def _poll(self, now: float) -> None:
         self._session.work_came = True
-        self._notifier.status(self._status(now))
+        self._notifier.status(self._status.sentence(now))
 
     # Stopping
 
     def _on_signal(self) -> None:
-        was_draining, self._stop = self._stop.draining, self._stop.after(self._signals.drain())
         now = time.monotonic()
-        if self._stop.draining and not was_draining:
-            self._deadline = now + self._settings.worker.drain_timeout
-            self._pool.dwindle()
-            self._log.info("drain", self._status(now))
-            self._notifier.stopping(self._status(now))
-        if self._stop.now:
-            self._deadline = min(self._deadline, now)
-        if self._stop.draining:
-            self._drain_on(now)
+        if self._drain.hear(self._signals.drain(), now):
+            self._log.info("drain", self._status.sentence(now))
+            self._notifier.stopping(self._status.sentence(now))
+        if self._drain.on:
+            self._look_at_drain(now)
 
-    def _drain_on(self, now: float) -> None:
-        """One look at a drain: nothing that has not started stays, and what runs is interrupted
-        when the time is over.
-        """
+    def _look_at_drain(self, now: float) -> None:
         self._timers.set("drain", now + DRAIN_STEP_SECONDS)
         self._notifier.extend(DRAIN_STEP_SECONDS * 10)
-        self._notifier.status(self._status(now))
-        for runner in self._pool.runners:
-            interrupt = now >= self._deadline and runner.stopping is None
-            taken = runner.stop_task(STOP_INTERRUPT, now) if interrupt else runner.revoke()
-            self._session.give_back(claim.number for claim in taken)
-        if not self._session.up and self._pool.held == 0:
-            # What is claimed and not started the next start finds; an outcome has a while yet.
-            hopeless = now >= self._deadline + OUT_OF_REACH_SECONDS
-            self._over = hopeless or not self._session.endings
+        self._notifier.status(self._status.sentence(now))
+        self._drain.look(now)
 
-    def _end_when_drained(self) -> None:
-        session = self._session
-        session.stop_waiting()
-        if not self._pool.held:
-            session.give_back_all()
-        if session.returned or session.landed:
-            session.release()
-        if self._pool.held or session.claims or session.endings:
-            return
-        about = self._beat.about("stopped", (), time.time(), time.monotonic())
-        session.slot.detach(session.main, about)
-        self._log.info("detach", "stopped; nothing is left in hand")
-        self._over = True
-
-    # Words
-
-    def _state(self, now: float) -> str:
-        if self._stop.draining:
-            return "draining"
-        if self._outcomes.hold_until > now:
-            return "holding"
-        if self._session.paused:
-            return "paused"
-        return "running" if self._pool.held else "idle"
-
-    def _status(self, now: float) -> str:
-        doing = words(self._pool.runners, now)
-        if self._stop.draining:
-            left = max(0.0, self._deadline - now)
-            doing = f"draining, {left:.0f} s left: {doing}"
-        elif self._outcomes.hold_until > now:
-            doing = f"holding for {self._outcomes.hold_until - now:.0f} s: its runners crash"
-        elif self._session.paused:
-            doing = f"{self._kind} is paused; {doing}"
-        if not self._pool.ready and not self._stop.draining:
-            doing = f"waiting for its handlers to be loaded; {doing}"
-        if not self._session.up:
-            doing = f"waiting for Redis ({self._session.trouble}); {doing}"
-        if self._pool.abandoned:
-            doing += f"; abandoned unkillable processes {self._pool.abandoned}"
-        return doing
+    def _leave_when_drained(self) -> None:
+        self._drain.leave(lambda: self._beat.about("stopped", (), time.time(), time.monotonic()))
+        if self._drain.over:
+            self._log.info("detach", "stopped; nothing is left in hand")
