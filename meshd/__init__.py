@@ -23,10 +23,11 @@ from meshd.errors import (
 from meshd.handlers import task
 
 if TYPE_CHECKING:
-    from meshd.client import Client, Receipt, Result, Submission
+    from meshd.client import Cancellation, Client, Receipt, Result, Submission
 
 __all__ = [
     "BadData",
+    "Cancellation",
     "Client",
     "CurrentTask",
     "Discard",
@@ -67,6 +68,6 @@ def submit(
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Client", "Receipt", "Result", "Submission"):
+    if name in ("Cancellation", "Client", "Receipt", "Result", "Submission"):
         return getattr(importlib.import_module("meshd.client"), name)
     raise AttributeError(f"module 'meshd' has no attribute {name!r}")

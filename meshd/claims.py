@@ -21,7 +21,17 @@ NO_TYPES: Mapping[str, Options] = {}  # the handlers are not known: the kind's o
 class Claim:
     """A claimed task: what it is, what happened to it before, and how long it may take."""
 
-    __slots__ = ("entry", "envelope", "expected", "id", "number", "payload", "policy", "task")
+    __slots__ = (
+        "cancelled",
+        "entry",
+        "envelope",
+        "expected",
+        "id",
+        "number",
+        "payload",
+        "policy",
+        "task",
+    )
 
     def __init__(
         self,
@@ -39,6 +49,7 @@ class Claim:
         self.policy = rules
         self.id = envelope.id
         self.expected = 0.0  # seconds of work, set when it is fed
+        self.cancelled = False  # somebody has ordered that it shall not run (any more)
 
     @property
     def attempt(self) -> int:

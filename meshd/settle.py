@@ -8,11 +8,13 @@ import random
 from collections.abc import Container
 from typing import NamedTuple
 
+from meshd.broker.cancel import CANCELLED
 from meshd.broker.entry import Refused
 from meshd.broker.settlement import (
     NO_RESPONSE,
     FollowUp,
     Settlement,
+    cancelled,
     dead_letter,
     done,
     freed,
@@ -39,7 +41,7 @@ class Ending(NamedTuple):
     """A settlement, and what the log and the counters say of it."""
 
     settlement: Settlement
-    outcome: str  # done, retrying, failed
+    outcome: str  # done, retrying, failed, cancelled
     type: str | None
     code: str = ""
     message: str = ""
@@ -98,6 +100,14 @@ class Settler:
         return self._decided(
             claim, envelope, self._run(claim, None, 0.0), error, after_death(deaths), "death", now
         )
+
+    def cancelled(
+        self, claim: Claim, started_at: float | None, duration: float, now: float
+    ) -> Ending:
+        """Somebody ordered that it shall not run (any more); `started_at` None: it never did."""
+        run = self._run(claim, started_at, duration)
+        settlement = cancelled(claim.number, run, CANCELLED, now, freed(claim.task))
+        return Ending(settlement, "cancelled", run.type, CANCELLED.code, CANCELLED.message)
 
     def expired(self, claim: Claim, now: float) -> Ending:
         """The task was claimed too late."""

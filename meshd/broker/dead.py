@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import itertools
 import math
-import operator
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from meshd.broker.link import Argument, Link, milliseconds
+from meshd.broker.paging import BYTES_AT_ONCE, OLDEST_FIRST, Order, members
 from meshd.broker.settlement import unique_seconds
 from meshd.errors import BadInput, ProtocolError
 from meshd.protocol import (
@@ -26,9 +26,7 @@ from meshd.protocol import (
     split_entry,
 )
 
-READ_AT_ONCE = 100
 CHANGED_AT_ONCE = 50
-BYTES_AT_ONCE = 256 * 1024
 
 
 class Letter(NamedTuple):
@@ -93,18 +91,6 @@ class Wanted(NamedTuple):
         return low, high
 
 
-class Order(NamedTuple):
-    """In which order they are read. A place is a score and a member; `beyond(place, last)`."""
-
-    command: bytes
-    beyond: Callable[[Any, Any], bool]
-
-
-OLDEST_FIRST = Order(b"ZRANGEBYSCORE", operator.gt)
-NEWEST_FIRST = Order(b"ZREVRANGEBYSCORE", operator.lt)
-_Place = tuple[float, bytes]
-
-
 class Revived(NamedTuple):
     """What became of a letter: `revived`; `gone` = somebody else revived or removed it; `unique` =
     it stays, because the task `holder` has its unique key; `expired` = it stays, because its
@@ -139,7 +125,7 @@ def find(link: Link, keys: Keys, wanted: Wanted, order: Order = OLDEST_FIRST) ->
     """The letters that are wanted. What was given may be revived or purged before the next is
     asked for. One that dies meanwhile may come too: `wanted.until` keeps it out.
     """
-    for member, score in _members(link, keys.dead, wanted.span(), order):
+    for member, score in members(link, keys.dead, wanted.span(), order):
         letter = _letter(member, score)
         if wanted.matches(letter):
             yield letter
@@ -173,29 +159,6 @@ def payload_of(letter: Letter) -> bytes:
         return letter.entry
 
 
-def _members(
-    link: Link, key: str, span: tuple[bytes, bytes], order: Order
-) -> Iterator[tuple[bytes, float]]:
-    """All members in the span. A place is kept by value: what is removed before it moves nothing
-    out of sight.
-    """
-    first, last = span if order is OLDEST_FIRST else span[::-1]
-    place: _Place | None = None
-    offset = 0
-    while True:
-        asked = (order.command, first, last, offset, READ_AT_ONCE, BYTES_AT_ONCE)
-        flat = link.script("find", [key], asked)
-        if not flat:
-            return
-        page = [(float(score), member) for member, score in zip(flat[::2], flat[1::2], strict=True)]
-        fresh = [at for at in page if place is None or order.beyond(at, place)]
-        yield from ((member, score) for score, member in fresh)
-        # Of one millisecond there may be more than one page.
-        offset = 0 if fresh else offset + len(page)
-        place = fresh[-1] if fresh else place
-        first = first if place is None else b"%.17g" % place[0]
-
-
 def _letter(member: bytes, score: float) -> Letter:
     try:
         said, entry = decode_dead(member)
@@ -224,7 +187,7 @@ def _revive(link: Link, keys: Keys, lives: list[_Life]) -> list[int | bytes]:
     named = [key for life in lives for key in life.keys(keys)]
     told = [argument for life in lives for argument in life.arguments()]
     replies: list[int | bytes] = link.script(
-        "revive", [keys.dead, keys.queue, keys.stats, *named], told
+        "revive", [keys.dead, keys.queue, keys.stats, keys.cancelled, *named], told
     )
     return replies
 

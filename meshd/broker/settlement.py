@@ -21,7 +21,7 @@ class Unique(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """One finished claim. Made by `done`, `retry`, `bury` and `relayed`."""
+    """One finished claim. Made by the functions below."""
 
     verb: str
     number: int
@@ -110,6 +110,14 @@ def bury(
 ) -> Settlement:
     """The task becomes a dead letter: `obituary` is the line above its entry."""
     return Settlement("bury", number, task_id, *response, unique, (obituary,))
+
+
+def cancelled(
+    number: int, run: Run, error: Error, now: float, unique: Unique | None = None
+) -> Settlement:
+    """Somebody ordered that the task shall not run (any more); `now` is Unix seconds."""
+    response = encode_response(run, "cancelled", error, now)
+    return Settlement("cancel", number, run.task_id, *response, unique, ())
 
 
 def relayed(number: int, task_id: str, unique: Unique | None = None) -> Settlement:

@@ -23,7 +23,7 @@ from meshd.protocol import (
     Keys,
 )
 
-CLAIM_KEYS = 10
+CLAIM_KEYS = 11
 
 
 class SlotSettings(NamedTuple):
@@ -57,11 +57,14 @@ class Attachment(NamedTuple):
 
 
 class ClaimReply(NamedTuple):
-    """What one round trip settled and claimed."""
+    """What one round trip settled and claimed. `orders`: how many tasks of this queue are to be
+    cancelled; some of `claims` may be among them.
+    """
 
     now: float  # Unix seconds, by Redis's clock
     paused: bool
     settled: int
+    orders: int
     claims: list[Claimed]
 
 
@@ -160,8 +163,9 @@ class Slot:
         """Read the reply to `asked`."""
         reply = link.receive_packed(asked.command)
         self._check_fence(reply)
-        claims = [Claimed(asked.first + i, entry) for i, entry in enumerate(reply[5:])]
-        return ClaimReply(reply[1] + reply[2] / 1e6, reply[3] == 1, reply[4], claims)
+        claims = [Claimed(asked.first + i, entry) for i, entry in enumerate(reply[6:])]
+        now = reply[1] + reply[2] / 1e6
+        return ClaimReply(now, reply[3] == 1, reply[4], reply[5], claims)
 
     def release(self, link: Link, numbers: Iterable[int] = ()) -> int:
         """Put unstarted claims, and whatever lies in landing, back to the front of the queue."""
@@ -258,7 +262,7 @@ class Slot:
         keys, slot = self.keys, self.name
         named = (
             keys.queue, keys.landing(slot), keys.claimed(slot), keys.slots, keys.scheduled,
-            keys.dead, keys.seq, keys.stats, keys.paused, keys.outbox,
+            keys.dead, keys.seq, keys.stats, keys.paused, keys.outbox, keys.cancelled,
         )  # fmt: skip
         return pack_all(named)
 

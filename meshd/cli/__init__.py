@@ -23,6 +23,7 @@ from meshd.cli.exits import Exit, exit_for
 COMMANDS = {
     "submit": "submit a task",
     "result": "show what came of a task",
+    "cancel": "cancel tasks that wait, are scheduled, or run",
     "ps": "list workers and queues",
     "queue": "pause or resume a kind, or list the queues",
     "dead": "list, show, revive or purge dead letters",

@@ -18,8 +18,9 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from meshd.broker import dead, queue
-from meshd.broker.dead import NEWEST_FIRST, OLDEST_FIRST, Letter, Order, Revived, Wanted
+from meshd.broker.dead import Letter, Revived, Wanted
 from meshd.broker.link import Link, connect
+from meshd.broker.paging import NEWEST_FIRST, OLDEST_FIRST, Order
 from meshd.cli.exits import Exit
 from meshd.cli.options import add_config, add_json, add_queue, duration, queues_of, settings_of
 from meshd.cli.outcome import write

@@ -5,6 +5,7 @@ It runs no tasks and owns no slot. Everything it asks of Redis it asks through `
 submission, result   what goes in, what comes out
 links                the connections
 lookup, waiting      kinds, clock, results
+cancelling           orders that a task shall not run (any more)
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, Self
 
 from meshd.broker import queue
 from meshd.broker.link import Link
+from meshd.client.cancelling import Cancellation, cancel_all, ended
 from meshd.client.links import Links, Lost
 from meshd.client.lookup import Kinds, ServerClock
 from meshd.client.result import Result, result_of
@@ -36,7 +38,16 @@ from meshd.config.redis_url import check_url, split_password
 from meshd.errors import BrokerError, BrokerUnavailable, ConfigError, MeshdError
 from meshd.protocol import Keys, check_id, check_kind, encode_task, new_id, queue_of
 
-__all__ = ["Client", "Duration", "Receipt", "Result", "Submission", "default_client"]
+__all__ = [
+    "Cancellation",
+    "Client",
+    "Duration",
+    "Receipt",
+    "Result",
+    "Submission",
+    "default_client",
+    "ended",
+]
 
 MOST_AT_ONCE = 1000
 MOST_BYTES_AT_ONCE = 4 * 2**20
@@ -154,6 +165,32 @@ class Client:
         if found is not None and found.final:
             return found
         return Wait(id, self._links, lambda: self.result(id), deadline).outcome()
+
+    def cancel(self, id: str, *, kind: str | None = None) -> Cancellation:  # noqa: A002
+        """See to it that the task does not run (any more): one that is scheduled ends at once, one
+        that waits when its turn comes, one that runs is stopped like one whose time is over.
+
+        kind: where it may have been submitted, if that kind has never had a worker.
+
+        Raises ProtocolError for what cannot be an id, BrokerUnavailable when Redis is away.
+        """
+        return self.cancel_many([id], kinds=() if kind is None else (kind,))[0]
+
+    def cancel_many(self, ids: Iterable[str], *, kinds: Iterable[str] = ()) -> list[Cancellation]:
+        """As `cancel`, of any number of tasks; one for each, in their order. `kinds` are looked
+        through besides those that ever had a worker.
+        """
+        ids = [check_id(task_id) for task_id in ids]
+        more = {queue_of(check_kind(kind)) for kind in kinds}
+        places = {
+            task_id: queue_of(self._places[task_id]) for task_id in ids if task_id in self._places
+        }
+
+        def order(link: Link) -> dict[str, Cancellation]:
+            return cancel_all(link, ids, places, sorted({*queue.all_queues(link), *more}))
+
+        states = self._links.call(order, repeatable=True)
+        return [states[task_id] for task_id in ids]
 
     def _batches(
         self, tasks: Iterable[tuple[str, Any] | Submission], kind: str | None

@@ -33,6 +33,7 @@ FAILURES: Dict[str, str] = {
     "timeout": "the task ran out of its time",
     "crashed": "the process died while it ran the task",
     "protocol": "the process that ran the task broke the protocol with its worker",
+    "cancelled": "the task was cancelled",
     "expired": "the task was not done before its expires_at",
     "deaths": "the task was running in too many workers that died",
 }

@@ -23,6 +23,7 @@ CANARY_SECONDS = 60
 KNOWN_SECONDS = 86_400
 TYPE_LIFE_SECONDS = 86_400
 RELAYED_SECONDS = 7 * 86_400
+ORDER_SECONDS = 7 * 86_400
 PUBLISHED_LIMIT = 8 * 1024
 ENVELOPE_LIMIT = 1024
 ENVELOPE_MARK = b"\x1f"
@@ -38,6 +39,7 @@ class Keys:
     __slots__ = (
         "_result",
         "born",
+        "cancelled",
         "dead",
         "limits",
         "orders",
@@ -65,6 +67,7 @@ class Keys:
         self.paused = self.tag + "paused"
         self.born = self.tag + "born"
         self.seq = self.tag + "seq"
+        self.cancelled = self.tag + "cancelled"
         self.orders = self.tag + "orders"
         self._result = self.tag + "result:"
 
@@ -91,9 +94,6 @@ class Keys:
 
     def unique(self, key: str) -> str:
         return f"{self.tag}unique:{key}"
-
-    def cancelled(self, task_id: str) -> str:
-        return f"{self.tag}cancelled:{task_id}"
 
     def relayed(self, origin: str) -> str:
         return f"{self.tag}relayed:{origin}"

@@ -7,18 +7,21 @@ origin, which pushes nothing a second time. So a claim that may have been relaye
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
 from meshd.broker import routing
+from meshd.broker.cancel import CANCELLED, ordered
 from meshd.broker.entry import Entry, Refused, read_entry
 from meshd.broker.link import Link
 from meshd.broker.queue import NOTHING, Guard, relay
 from meshd.broker.settlement import (
     NO_RESPONSE,
     Settlement,
+    cancelled,
     dead_letter,
     freed,
     kept,
@@ -36,7 +39,7 @@ from meshd.supervisor.signpost import Signpost
 AT_ONCE = 50
 REFUSED_SECONDS = 60.0
 LINES_PER_SECOND = 10
-OUTCOMES = ("relay", "postpone", "bury")
+OUTCOMES = ("relay", "postpone", "bury", "cancel")
 
 
 class Route(NamedTuple):
@@ -81,7 +84,7 @@ class Dispatcher:
             self.held.pop(number, None)
         self.paused = reply.paused
         self.work_left = len(reply.claims) == wanted > 0
-        counts = self._decide_all(link, reply.claims, {}, reply.now)
+        counts = self._decide_all(link, reply.claims, {}, reply.now, orders=reply.orders > 0)
         routing.forget(link, self._slot.keys, [self._origin(number) for number in settled])
         return counts
 
@@ -92,7 +95,8 @@ class Dispatcher:
         self.forget()
         claims = list(claims)
         origins = [self._origin(claimed.number) for claimed in claims]
-        return self._decide_all(link, claims, routing.chosen(link, self._slot.keys, origins), now)
+        chosen = routing.chosen(link, self._slot.keys, origins)
+        return self._decide_all(link, claims, chosen, now, orders=True)
 
     def forget(self) -> None:
         """What is in hand is somebody else's now."""
@@ -119,16 +123,20 @@ class Dispatcher:
             self._log.warning("dispatch", f"and {unsaid} more were not relayed", tasks=unsaid)
 
     def _decide_all(
-        self, link: Link, claims: list[Claimed], chosen: Mapping[str, str], now: float
-    ) -> Counter[str]:
-        """`chosen`: the kinds that were noted for origins before."""
+        self, link: Link, claims: list[Claimed], chosen: Mapping[str, str], now: float, *,
+        orders: bool,
+    ) -> Counter[str]:  # fmt: skip
+        """`chosen`: the kinds that were noted for origins before; what was noted may have been
+        relayed. `orders`: some tasks of the inbox are to be cancelled.
+        """
         self.held.update((claimed.number, claimed) for claimed in claims)
         settlements: list[Settlement] = []
         routes: list[Route] = []
         signpost = Signpost(link)
+        unwanted = self._ordered(link, claims, now) if orders else frozenset()
         for claimed in claims:
             noted = chosen.get(self._origin(claimed.number))
-            decided = self._decide(claimed, noted, signpost, now)
+            decided = self._decide(claimed, noted, unwanted, signpost, now)
             if isinstance(decided, Route):
                 routes.append(decided)
             else:
@@ -141,8 +149,9 @@ class Dispatcher:
         )
 
     def _decide(
-        self, claimed: Claimed, noted: str | None, signpost: Signpost, now: float
-    ) -> Settlement | Route:
+        self, claimed: Claimed, noted: str | None, unwanted: Container[str], signpost: Signpost,
+        now: float,
+    ) -> Settlement | Route:  # fmt: skip
         try:
             entry = read_entry(claimed, self._limit, now)
         except Refused as refused:
@@ -151,6 +160,8 @@ class Dispatcher:
             return refused.settlement(self._id, self._host, now)
         if noted is not None:
             return Route(claimed, entry, noted)
+        if entry.envelope.id in unwanted:
+            return self._cancelled(claimed, entry, now)
         if entry.task.expires_at is not None and entry.task.expires_at <= now:
             error = Error("expired", FAILURES["expired"])
             return self._buried(claimed, entry, "expired", error, now)
@@ -163,6 +174,19 @@ class Dispatcher:
         if kind is None:
             return self._without_kind(claimed, entry, now)
         return Route(claimed, entry, kind)
+
+    def _ordered(self, link: Link, claims: list[Claimed], now: float) -> Container[str]:
+        """The ids of those that are to be cancelled."""
+        ids = []
+        for claimed in claims:
+            with contextlib.suppress(Refused):
+                ids.append(read_entry(claimed, self._limit, now).envelope.id)
+        return ordered(link, self._slot.keys, ids)
+
+    def _cancelled(self, claimed: Claimed, entry: Entry, now: float) -> Settlement:
+        envelope, task = entry.envelope, entry.task
+        run = Run(envelope.id, task.type, self._id, envelope.attempts + 1, None, 0.0)
+        return cancelled(claimed.number, run, CANCELLED, now, freed(task))
 
     def _relay_all(self, link: Link, routes: list[Route]) -> list[Settlement]:
         choices = [(self._origin(route.claimed.number), route.kind) for route in routes]

@@ -26,7 +26,7 @@ class Beat:
     @property
     def processed(self) -> int:
         """Tasks whose outcome this worker has settled for good."""
-        return self.counts["done"] + self.counts["failed"]
+        return self.counts["done"] + self.counts["failed"] + self.counts["cancelled"]
 
     def heartbeat(self, now: float) -> bytes:
         return encode_heartbeat(self.worker_id, os.getpid(), self.processed, now)

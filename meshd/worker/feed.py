@@ -5,8 +5,9 @@ what is taken back when a task turns out long.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
+from meshd.broker.cancel import ordered
 from meshd.broker.entry import Refused
 from meshd.broker.queue import kinds_of_all
 from meshd.broker.slot import Claimed
@@ -49,13 +50,35 @@ class Feeder:
         """Seconds after which the task that runs is too long for others to wait behind it."""
         return self._pace.budget * LONG_HEAD_BUDGETS
 
-    def admit(self, claimed: Iterable[Claimed], redis_now: float, now: float) -> None:
+    def admit(
+        self, claimed: Iterable[Claimed], redis_now: float, now: float, *, orders: bool
+    ) -> None:
         """Read entries and feed them; those that cannot run get their ending, and those whose type
-        is unknown wait for `judge_strangers`.
+        is unknown wait for `judge_strangers`. `orders`: some tasks are to be cancelled, and Redis
+        has to be asked whether these are among them.
         """
         self._redis_now = redis_now
         claims = [claim for each in claimed if (claim := self._read(each, redis_now)) is not None]
+        if orders and claims:
+            self._mark_cancelled(claims)
         self.feed(claims, now)
+
+    def cancel(self, ids: Container[str], now: float) -> None:
+        """Of these tasks, those that are held and have not started get their end; what runs is
+        marked, and stopped when deadlines are looked at.
+        """
+        for runner in self._pool.runners:
+            claims = runner.holds(ids)
+            for claim in claims:
+                claim.cancelled = True
+            if claims:
+                self.feed(runner.revoke(), now)
+
+    def look_for_orders(self, now: float) -> None:
+        """Ask Redis which of the tasks in hand are to be cancelled: orders may have been missed."""
+        ids = sorted({claim.id for claim in self._session.claims.values()})
+        if ids:
+            self.cancel(ordered(self._session.main, self._session.slot.keys, ids), now)
 
     def judge_strangers(self) -> None:
         """Ask Redis who knows the types that nobody here knows, and end their tasks accordingly."""
@@ -71,10 +94,14 @@ class Feeder:
 
     def feed(self, claims: Iterable[Claim], now: float) -> None:
         """Give claims to the runners that hold the least; back to the queue where none can take
-        them, since nobody knows when one will.
+        them, since nobody knows when one will. Those that are cancelled get their end instead.
         """
         free = [runner for runner in self._pool.runners if self._pool.may_take_more(runner)]
         for claim in claims:
+            if claim.cancelled:
+                ending = self._settler.cancelled(claim, None, 0.0, time.time())
+                self._session.end(Claimed(claim.number, claim.entry), ending)
+                continue
             runner = _least_burdened(free, claim.number)
             if runner is None:
                 self._session.give_back([claim.number])
@@ -116,6 +143,12 @@ class Feeder:
             self._strangers.append(claim)
             return None
         return claim
+
+    def _mark_cancelled(self, claims: list[Claim]) -> None:
+        keys = self._session.slot.keys
+        ids = ordered(self._session.main, keys, [claim.id for claim in claims])
+        for claim in claims:
+            claim.cancelled = claim.id in ids
 
     def _end_of_stranger(self, claim: Claim, kinds: list[str]) -> Ending:
         age = self._redis_now - claim.envelope.first_at

@@ -21,7 +21,6 @@ from meshd.host import Place
 from meshd.lifecycle import Signals, Timers
 from meshd.logs import Events
 from meshd.protocol import BEAT_SECONDS, Keys, queue_of
-from meshd.runner.started import STOP_TIMEOUT
 from meshd.settle import Ending, Settler
 from meshd.systemd.notify import Notifier
 from meshd.worker.beat import Beat
@@ -120,6 +119,7 @@ class Worker:
                 key.data()
             now = time.monotonic()
             self._hear_of_tasks()
+            self._hear_orders(now)
             for event in self._pool.of_runners():
                 self._on_event(event, now)
             for name in self._timers.due(now):
@@ -138,7 +138,7 @@ class Worker:
         """
         now, session = time.monotonic(), self._session
         at_once = session.endings or session.returned or (session.work_came and self._wanted(now))
-        if self._pool.has_news or (session.up and at_once):
+        if self._pool.has_news or session.orders.more or (session.up and at_once):
             return 0.0
         waits = [self._timers.wait(now)]
         deadline = self._pool.next_deadline(now)
@@ -170,13 +170,14 @@ class Worker:
 
     def _settle_and_claim(self, wanted: int, now: float) -> None:
         """Exchange until nothing has ended meanwhile, but not for long. While Redis works on one
-        batch the claims of the last are fed and the outcomes of the next are read.
+        batch the claims of the last are fed and the outcomes of the next are read; not so while
+        tasks are to be cancelled, because then Redis has to be asked about claims.
         """
         session, until = self._session, now + EXCHANGING_SECONDS
         session.ask(wanted)
         self._listen()
         reply, settled = session.answer()
-        while session.endings and now < until:
+        while session.endings and not reply.orders and now < until:
             now = time.monotonic()
             session.ask(max(0, self._wanted(now) - len(reply.claims)))
             self._digest(reply, settled, now)
@@ -188,7 +189,7 @@ class Worker:
             self._relays_due = False
 
     def _digest(self, reply: ClaimReply, settled: list[Ending], now: float) -> None:
-        self._feeder.admit(reply.claims, reply.now, now)
+        self._feeder.admit(reply.claims, reply.now, now, orders=reply.orders > 0)
         for ending in settled:
             self._beat.counts[ending.outcome] += 1
             self._relays_due |= b">" in ending.settlement.rest
@@ -201,7 +202,7 @@ class Worker:
 
     def _on_links(self) -> None:
         now = time.monotonic()
-        reconciled = self._session.connected()
+        reconciled = self._session.connected(now)
         self._log.info(
             "attach",
             f"{self._session.main.server.text} at {self._session.main.address}",
@@ -211,9 +212,10 @@ class Worker:
             self._outcomes.inherited(reconciled.found, self._estate)
             self._estate.forget()
         elif self._ready and not self._drain.on:
-            self._feeder.admit(reconciled.found, reconciled.redis_now, now)
+            self._feeder.admit(reconciled.found, reconciled.redis_now, now, orders=True)
         else:
             self._session.give_back(claimed.number for claimed in reconciled.found)
+        self._feeder.look_for_orders(now)
         self._become_ready(now)
 
     def _on_claim_lost(self, lost: ClaimLost) -> None:
@@ -253,6 +255,11 @@ class Worker:
                 self._outcomes.reported(event)
             else:
                 self._session.give_back([event.claim.number])
+
+    def _hear_orders(self, now: float) -> None:
+        ids = self._session.orders.cancelled()
+        if ids:
+            self._feeder.cancel(ids, now)
 
     def _on_event(self, event: OfRunner, now: float) -> None:
         if isinstance(event, Died):
@@ -294,8 +301,9 @@ class Worker:
         self._pool.look_after(now)
         self._pool.fill(now)
         for runner in self._pool.runners:
-            if runner.overdue(now):
-                self._session.give_back(c.number for c in runner.stop_task(STOP_TIMEOUT, now))
+            why = runner.due_to_stop(now)
+            if why is not None:
+                self._session.give_back(c.number for c in runner.stop_task(why, now))
         if self._session.up:
             behind = self._feeder.behind_long_heads(now)
             self._session.give_back(claim.number for claim in behind)
@@ -316,6 +324,7 @@ class Worker:
         if not self._session.agrees(held):
             raise BrokerUnavailable("Redis and this worker disagree on what it holds")
         self._session.noticed(held)
+        self._session.orders.check(now)
         promote(self._session.main, self._session.slot.keys)
         self._task_log.tell_the_rest()
 

@@ -47,6 +47,9 @@ class Outcomes:
         """A runner said how its task went."""
         claim, report = event
         self._crashes_in_a_row = 0
+        if claim.cancelled and report.error is not None:
+            self._cancel(claim, report.started_at, report.duration)
+            return
         if report.verb == "interrupted":
             self._session.give_back([claim.number])
             return
@@ -70,7 +73,9 @@ class Outcomes:
 
     def _charge(self, died: Died, guilty: Claim, now: float) -> None:
         wall = time.time()
-        if was_killed_for(died, STOP_INTERRUPT):
+        if guilty.cancelled:
+            self._cancel(guilty, wall - died.ran_for, died.ran_for)
+        elif was_killed_for(died, STOP_INTERRUPT):
             self._session.give_back([guilty.number])
         elif was_killed_for(died, STOP_TIMEOUT):
             self._end(guilty, self._settler.timeout(guilty, died.ran_for, wall))
@@ -78,6 +83,9 @@ class Outcomes:
             self._count_crash(died.cause, now)
             ending = self._settler.crash(guilty, died.cause, died.code, died.ran_for, wall)
             self._end(guilty, ending)
+
+    def _cancel(self, claim: Claim, started_at: float, duration: float) -> None:
+        self._end(claim, self._settler.cancelled(claim, started_at, duration, time.time()))
 
     def _count_crash(self, cause: str, now: float) -> None:
         self._crashes_in_a_row += 1

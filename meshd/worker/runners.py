@@ -10,7 +10,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from meshd.claims import Claim
 from meshd.errors import ProtocolError
 from meshd.runner.child import STOP_SIGNAL
 from meshd.runner.frames import Frame, FrameReader
-from meshd.runner.started import STOP_TIMEOUT
+from meshd.runner.started import STOP_CANCEL, STOP_INTERRUPT, STOP_TIMEOUT
 from meshd.worker.launch import Launched
 
 AHEAD_BYTES = 256 * 1024
@@ -162,19 +162,22 @@ class RunnerProcess:
             target = head.number
             self.started.aim(target, why)
             self._signal(STOP_SIGNAL)
-            abort = (signal.SIGABRT,) if why == STOP_TIMEOUT else ()
+            abort = () if why == STOP_INTERRUPT else (signal.SIGABRT,)
             self.stopping = Stopping(target, why, now + GRACE_SECONDS, (*abort, signal.SIGKILL))
         return revoked
 
-    def overdue(self, now: float) -> bool:
-        """Whether the running task has used up its time."""
+    def due_to_stop(self, now: float) -> int | None:
+        """Why the running task has to be stopped: STOP_CANCEL, STOP_TIMEOUT; None: it has not."""
         head = self.head
-        return (
-            head is not None
-            and self.stopping is None
-            and self.started.running == head.number
-            and now - self.head_since >= head.policy.timeout
-        )
+        if head is None or self.stopping is not None or self.started.running != head.number:
+            return None
+        if head.cancelled:
+            return STOP_CANCEL
+        return STOP_TIMEOUT if now - self.head_since >= head.policy.timeout else None
+
+    def holds(self, ids: Container[str]) -> list[Claim]:
+        """The claims on tasks with these ids."""
+        return [claim for claim in (*self.fed.values(), *self._unsent) if claim.id in ids]
 
     def is_stuck(self, now: float) -> bool:
         """Whether the task that is next has not been started, though it could long have been."""
@@ -206,13 +209,13 @@ class RunnerProcess:
         return False
 
     def next_deadline(self, now: float) -> float | None:
-        """When `overdue`, `is_stuck` or `press` may have something to do."""
+        """When `due_to_stop`, `is_stuck` or `press` may have something to do."""
         if self.stopping is not None:
             return self.stopping.next_at
         head = self.head
         if head is None:
             return None
-        limit = self.head_since + head.policy.timeout
+        limit = self.head_since + (0.0 if head.cancelled else head.policy.timeout)
         if limit > now or self.started.started >= head.number:
             return limit
         # Its time is over before it has started, which nobody tells us: look again soon.

@@ -18,6 +18,7 @@ from meshd.broker.tenure import Tenure
 from meshd.claims import Claim
 from meshd.errors import ClaimLost
 from meshd.settle import Ending
+from meshd.worker.orders import Orders
 from meshd.worker.prefetch import MOST_AHEAD
 
 # The other half is with the runner meanwhile: with all of them in one exchange it would idle.
@@ -40,7 +41,8 @@ class Session(Tenure):
     def __init__(
         self, connect: Callable[[], Link], slot: Slot, selector: selectors.BaseSelector
     ) -> None:
-        super().__init__(connect, slot, selector)
+        super().__init__(connect, slot, selector, links=3)
+        self.orders = Orders(slot.keys.orders, selector)
         self.claims: dict[int, Claim] = {}
         self.returned: set[int] = set()
         self.endings: dict[int, tuple[Claimed, Ending]] = {}
@@ -52,16 +54,19 @@ class Session(Tenure):
     def lost(self, trouble: str) -> float:
         """As of Tenure."""
         self._asked = None
+        self.orders.stop()
         return super().lost(trouble)
 
-    def connected(self) -> Reconciled:
+    def connected(self, now: float) -> Reconciled:
         """Take the links that the connector has, own the slot over them, and reconcile what is in
-        hand with what Redis says that the slot holds.
+        hand with what Redis says that the slot holds. `now` is monotonic seconds.
         """
         first = not self.attached and not self.claims and not self.endings
         held = [Claimed(claim.number, claim.entry) for claim in self.claims.values()]
         held += [claimed for claimed, _ in self.endings.values()]
         attachment = self.open(held)
+        (link,) = self.others
+        self.orders.listen(link, now)
         self.paused = False
         return Reconciled(self._reconcile(attachment), first, attachment.now)
 

@@ -23,7 +23,8 @@ class TaskLog:
                 self._log.info("done", task_id=settlement.task_id, type=ending.type)
             return
         traceback = {"traceback": ending.traceback} if ending.traceback else {}
-        self._log.warning(
+        say = self._log.info if ending.outcome == "cancelled" else self._log.warning
+        say(
             settlement.verb,
             ending.message,
             task_id=settlement.task_id,

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from meshd.broker import dead
-from meshd.broker.dead import NEWEST_FIRST, OLDEST_FIRST, Order, Wanted
+from meshd.broker.dead import Wanted
 from meshd.broker.link import Link
+from meshd.broker.paging import BYTES_AT_ONCE, NEWEST_FIRST, OLDEST_FIRST, READ_AT_ONCE, Order
 from meshd.errors import BrokerError, BrokerUnavailable
 from meshd.protocol import Error, Obituary
 from tests.redis.raw import SACRED, RawQueue
@@ -102,7 +103,7 @@ def test_what_is_removed_meanwhile_hides_nothing(
 @BOTH_WAYS
 def test_large_letters_are_read_one_by_one(any_queue: RawQueue, order: Order) -> None:
     for number in range(23):
-        bury(any_queue, number, entry=b"x" * (dead.BYTES_AT_ONCE + 1))
+        bury(any_queue, number, entry=b"x" * (BYTES_AT_ONCE + 1))
     numbers = range(23) if order is OLDEST_FIRST else range(22, -1, -1)
     assert found(any_queue, order) == [f"id-{number}" for number in numbers]
 
@@ -127,8 +128,8 @@ def test_large_letters_behind_small_ones_do_not_come_all_at_once(queue: RawQueue
     link = WeighingLink(plain._connection, plain.address, plain.server)
     link.pages = []
     assert len(list(dead.find(link, queue.keys, Wanted()))) == 310
-    assert max(number for number, _ in link.pages) == dead.READ_AT_ONCE
-    assert max(size for _, size in link.pages) < dead.BYTES_AT_ONCE + 201_000
+    assert max(number for number, _ in link.pages) == READ_AT_ONCE
+    assert max(size for _, size in link.pages) < BYTES_AT_ONCE + 201_000
 
 
 def test_letter_that_cannot_be_read_is_found_but_by_nothing_it_says(any_queue: RawQueue) -> None:

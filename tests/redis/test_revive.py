@@ -11,6 +11,7 @@ import pytest
 from meshd.broker import dead
 from meshd.broker.dead import Revived, Wanted
 from meshd.broker.link import Link
+from meshd.broker.paging import BYTES_AT_ONCE
 from meshd.broker.queue import Guard, server_time
 from meshd.errors import BrokerError
 from meshd.protocol import Envelope, Error, Obituary, split_entry
@@ -304,5 +305,5 @@ def test_redis_is_asked_for_a_little_at_a_time(queue: RawQueue) -> None:
     assert len(revive(queue, link)) == 3 * dead.CHANGED_AT_ONCE + 12
     assert max(letters for letters, _ in link.calls) == dead.CHANGED_AT_ONCE
     largest = 120_000 + 1000
-    assert max(size for _, size in link.calls) <= dead.BYTES_AT_ONCE + largest
+    assert max(size for _, size in link.calls) <= BYTES_AT_ONCE + largest
     assert json.loads(queue.waiting()[0][1:].partition(b"\n")[0])["id"] == "id-1"

@@ -49,7 +49,7 @@ from tests.support.script_heads import head, keys_of_scripts, numbered
 
 DOCUMENT = Document(Path(__file__).parents[2] / "docs/protocol.md")
 #: Keys that no script is told of.
-TYPES_OUTSIDE_SCRIPTS = {"cancelled:<id>": "string", "wanted": "hash", "canary:<slot>": "hash"}
+TYPES_OUTSIDE_SCRIPTS = {"wanted": "hash", "canary:<slot>": "hash"}
 LIVES: dict[str, float] = {
     "T:lease:<slot>": names.LEASE_SECONDS,
     "T:about:<slot>": names.ABOUT_SECONDS,
@@ -58,7 +58,7 @@ LIVES: dict[str, float] = {
     "T:result:<id>": KindSettings(handlers=()).result_ttl,
     "T:known:<id>": names.KNOWN_SECONDS,
     "T:unique:<key>": queue.UNIQUE_SECONDS,
-    "T:cancelled:<id>": 7 * 86_400,
+    "T:cancelled": names.ORDER_SECONDS,
     "T:relayed:<origin>": names.RELAYED_SECONDS,
 }
 CONSTANTS: dict[str, tuple[ModuleType, str]] = {
@@ -73,6 +73,7 @@ CONSTANTS: dict[str, tuple[ModuleType, str]] = {
     "watch": (reaper, "RECOVER_WATCH_SECONDS"),
     "recovered at once": (recovery, "RECOVERED_AT_ONCE"),
     "known": (names, "KNOWN_SECONDS"),
+    "order": (names, "ORDER_SECONDS"),
     "unique": (queue, "UNIQUE_SECONDS"),
     "relayed": (names, "RELAYED_SECONDS"),
     "published response": (names, "PUBLISHED_LIMIT"),
@@ -365,6 +366,6 @@ def test_head_of_a_script_is_quoted_as_it_is(script: str) -> None:
 def test_picture_shows_every_verb_that_moves_a_task() -> None:
     (picture,) = (block for title, block in DOCUMENT.blocks("") if title == "The life of a task")
     verbs = {"submit", "claim", "promote", "relay", "release", "retry", "done", "bury"}
-    verbs |= {"revive", "recover"}
+    verbs |= {"revive", "recover", "cancel"}
     assert verbs <= set(re.findall(r"\w+", picture))
     assert picture.isascii()

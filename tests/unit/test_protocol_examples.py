@@ -62,7 +62,7 @@ def test_example_gives_a_script_its_keys_and_arguments(words: list[str]) -> None
     names_of_keys, names_of_arguments = numbered(script, "KEYS"), numbered(script, "ARGV")
     held = 1 if script == "attach" else 0  # the one argument that may be missing
     assert len(arguments) >= len(names_of_arguments) - held
-    results = keys[10:] if script == "claim" else []
+    results = keys[11:] if script == "claim" else []
     assert results in ([], ["${T}result:m1", "${T}result:m2"])
     for key, said in zip(keys[: len(keys) - len(results)], names_of_keys, strict=True):
         name = re.sub(r"<\w+>", r"\\S+", said.split(" ")[0])

@@ -1,30 +1,33 @@
 -- Settle what is finished, then claim what is wanted next: one round trip for both.
 -- KEYS  1 queue (list)  2 landing:<slot> (list)  3 claimed:<slot> (hash)  4 slots (hash)
 --       5 scheduled (zset)  6 dead (zset)  7 seq (string)  8 stats (hash)  9 paused (string)
---       10 outbox (list)
+--       10 outbox (list)  11 cancelled (zset)
 --       then for every outcome: result:<id> (string), and unique:<key> (string) if it has one
 -- ARGV  1 slot  2 owner token  3 tasks wanted (1,000 or 4 MiB at most)  4 number of the first claim
 --       5 size limit (bytes; a longer entry is claimed, but only its length is returned)
 --       6 life of a result (milliseconds)  7 life of a dead letter (milliseconds)
 --       8 channel of responses  9 length of 'result:' keys before the id
---       then for every outcome six: verb ('done' | 'retry' | 'bury' | 'relay'), claim number,
---         response ('' = none), published response ('' = the same), milliseconds to keep
+--       then for every outcome six: verb ('done' | 'retry' | 'bury' | 'cancel' | 'relay'), claim
+--         number, response ('' = none), published response ('' = the same), milliseconds to keep
 --         unique ('' = it has none, '0' = free it), number of arguments that follow, and these:
 --         done:  tasks that the handler submitted, each as 'u' or '-' and a payload, or for another
 --                kind as '>' and urgency, kind, newline, payload (for the outbox)
 --         retry: delay (milliseconds; 0 = next at once), envelope ('' = leave as it is),
 --                counter that it raises
 --         bury:  obituary (one line with its end)
---         relay: nothing; the entry lies in another queue by now
--- Returns {'ok', seconds, microseconds, 1 if paused else 0, settled, entry or length, ...}
+--         cancel, relay: nothing; what is relayed lies in another queue by now
+-- Returns {'ok', seconds, microseconds, 1 if paused else 0, settled, orders to cancel that stand,
+--         entry or length, ...}
 --       | {'lost', owner or ''}
 local queue, landing, claimed, slots, scheduled, dead, seq, stats, paused, outbox = unpack(KEYS, 1, 10)
+local cancelled = KEYS[11]
 local slot, token, wanted, number, limit = unpack(ARGV, 1, 5)
 local result_ms, dead_ms, channel, id_at = unpack(ARGV, 6, 9)
 wanted, number, limit = math.min(tonumber(wanted), 1000), tonumber(number), tonumber(limit)
 id_at = tonumber(id_at)
 local AT_ONCE_BYTES = 4 * 1024 * 1024
-local VERBS = {done = true, retry = true, bury = true, relay = true}
+local VERBS = {done = true, retry = true, bury = true, cancel = true, relay = true}
+local FINAL = {done = true, bury = true, cancel = true}
 local MARK, DIGITS = '\031', '0123456789abcdefghijklmnopqrstuvwxyz'
 
 local function refuse(key, kind)
@@ -47,7 +50,7 @@ local owner = redis.call('HGET', slots, slot)
 if owner ~= token then return {'lost', owner or ''} end
 local wrong = refuse(queue, 'list') or refuse(landing, 'list') or refuse(claimed, 'hash')
   or refuse(scheduled, 'zset') or refuse(dead, 'zset') or refuse(outbox, 'list')
-  or refuse_counter(seq)
+  or refuse(cancelled, 'zset') or refuse_counter(seq)
 if wrong then return wrong end
 
 local now = redis.call('TIME')
@@ -85,8 +88,9 @@ local function submit(urgency, payload, origin)
   end
 end
 
+local orders = redis.call('ZCARD', cancelled)
 local counts, published, settled = {}, {}, 0
-local key, at = 11, 10
+local key, at = 12, 10
 while at <= #ARGV do
   local verb, n, response, public, unique_ms, extra = unpack(ARGV, at, at + 5)
   if not VERBS[verb] then return redis.error_reply('ERR no such verb: ' .. tostring(verb)) end
@@ -121,12 +125,17 @@ while at <= #ARGV do
         redis.call('PEXPIRE', unique, unique_ms)
       end
     end
+    if orders > 0 and FINAL[verb] then redis.pcall('ZREM', cancelled, id) end
     counts[counter] = (counts[counter] or 0) + 1
   end
 end
 
+if orders > 0 then
+  redis.pcall('ZREMRANGEBYSCORE', cancelled, '-inf', now_ms)
+  orders = redis.call('ZCARD', cancelled)
+end
 local is_paused = redis.call('EXISTS', paused)
-local reply = {'ok', tonumber(now[1]), tonumber(now[2]), is_paused, settled}
+local reply = {'ok', tonumber(now[1]), tonumber(now[2]), is_paused, settled, orders}
 local fields, source, bytes = {}, landing, 0
 while wanted > 0 and bytes < AT_ONCE_BYTES and is_paused == 0 do
   local entry = redis.call('RPOP', source)

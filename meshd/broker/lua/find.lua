@@ -1,7 +1,7 @@
--- Read dead letters in the order of their deaths, but not many bytes of them at once.
--- KEYS  1 dead (zset)
--- ARGV  1 'ZRANGEBYSCORE' or 'ZREVRANGEBYSCORE'  2 first score  3 last score  4 letters to skip
---       5 letters at most  6 bytes: whichever letter reaches them is the last
+-- Read dead letters or scheduled tasks in the order of their times, but not many bytes at once.
+-- KEYS  1 dead or scheduled (zset)
+-- ARGV  1 'ZRANGEBYSCORE' or 'ZREVRANGEBYSCORE'  2 first score  3 last score  4 members to skip
+--       5 members at most  6 bytes: whichever member reaches them is the last
 -- Returns {member, score, ...}; nothing when there are no more
 local command, first, last, skip, most, bytes = unpack(ARGV)
 local reply, size = {}, 0

@@ -1,5 +1,5 @@
 -- Put dead letters back into the queue of their task, behind what waits there; each once.
--- KEYS  1 dead (zset)  2 queue (list)  3 stats (hash)
+-- KEYS  1 dead (zset)  2 queue (list)  3 stats (hash)  4 cancelled (zset)
 --       then for every letter two: result:<id> (string), and unique:<key> (string; the queue's
 --       name again when it has none)
 -- ARGV  for every letter five: member of dead, envelope ('' = leave the entry as it is),
@@ -8,7 +8,7 @@
 -- Returns for every letter 1 = revived, 0 = it is not there (any more), or the id of the task that
 --         holds its unique key: the letter stays where it is
 -- ZREM comes first because Redis then refuses none of the later writes at maxmemory.
-local dead, queue, stats = unpack(KEYS, 1, 3)
+local dead, queue, stats, cancelled = unpack(KEYS, 1, 4)
 
 local function refuse(key, kind)
   local found = redis.call('TYPE', key).ok
@@ -18,7 +18,7 @@ local function refuse(key, kind)
 end
 
 local wrong = refuse(dead, 'zset') or refuse(queue, 'list')
-for key = 5, #KEYS, 2 do
+for key = 6, #KEYS, 2 do
   wrong = wrong or (KEYS[key] ~= queue and refuse(KEYS[key], 'string'))
 end
 if wrong then return wrong end
@@ -26,7 +26,7 @@ if wrong then return wrong end
 local reply, revived = {}, 0
 for at = 1, #ARGV, 5 do
   local member, envelope, from, id, unique_ms = unpack(ARGV, at, at + 4)
-  local key = 4 + (at - 1) / 5 * 2
+  local key = 5 + (at - 1) / 5 * 2
   local result, unique = KEYS[key], KEYS[key + 1]
   local holder = unique ~= queue and redis.call('GET', unique)
   if holder and holder ~= id and redis.call('ZSCORE', dead, member) then
@@ -36,6 +36,7 @@ for at = 1, #ARGV, 5 do
     if removed == 1 then
       redis.call('LPUSH', queue, envelope .. string.sub(member, from))
       redis.call('DEL', result)
+      redis.pcall('ZREM', cancelled, id)
       if unique ~= queue then redis.call('SET', unique, id, 'PX', unique_ms) end
       revived = revived + 1
     end
