@@ -10,11 +10,9 @@ from meshd.broker.entry import read_entry
 from meshd.broker.slot import Claimed
 from meshd.config import KindSettings
 from meshd.protocol import Envelope, Task
-from meshd.retry import Policy, policy
+from meshd.retry import NO_OPTIONS, Options, Policy, policy
 from meshd.runner.frames import encode
 
-Options = tuple[float | None, int | None, int | None]  # timeout, max_attempts, max_crashes
-NO_OPTIONS: Options = (None, None, None)
 NO_TYPES: Mapping[str, Options] = {}  # the handlers are not known: the kind's own rules hold
 
 
@@ -72,7 +70,7 @@ class Types:
         self._kind = kind
         self._options = options
         self._policies = {name: policy(kind, said) for name, said in options.items()}
-        self._other = policy(kind, NO_OPTIONS)
+        self._other = policy(kind)
 
     def __contains__(self, task_type: object) -> bool:
         return task_type in self._policies

@@ -11,7 +11,19 @@ import importlib.util
 import os
 import sys
 import traceback
-from typing import Any, Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, TypeVar
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterable,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+)
 
 from meshd.errors import HandlerError
 
@@ -32,6 +44,9 @@ class Options(NamedTuple):
     timeout: Optional[float]  # seconds
     max_attempts: Optional[int]
     max_crashes: Optional[int]
+    retry_base: Optional[float]  # seconds
+    retry_cap: Optional[float]  # seconds
+    retry_delays: Optional[Tuple[float, ...]]  # seconds
 
 
 class Shape(NamedTuple):
@@ -95,18 +110,27 @@ def task(
     timeout: Optional[float] = None,
     max_attempts: Optional[int] = None,
     max_crashes: Optional[int] = None,
+    retry_base: Optional[float] = None,
+    retry_cap: Optional[float] = None,
+    retry_delays: Optional[Sequence[float]] = None,
 ) -> Callable[[F], F]:
     """Register a function for a task type; the function itself is returned unchanged.
 
     `timeout` is in seconds; `max_attempts` counts runs that failed; `max_crashes` counts runs
-    whose process died (0 = never run again). Raises HandlerError for options that cannot be
-    right and for a type that another function has.
+    whose process died (0 = never run again). A task whose run n failed waits retry_delays[n - 1]
+    seconds (the last of them from then on), without delays n^4 + retry_base and some jitter; never
+    more than retry_cap. What is not given is as the kind's configuration says.
+
+    Raises HandlerError for options that cannot be right and for a type that another function has.
     """
     _check_type(type)
     options = Options(
         _positive("timeout", timeout),
         _count("max_attempts", max_attempts, 1),
         _count("max_crashes", max_crashes, 0),
+        _positive("retry_base", retry_base),
+        _positive("retry_cap", retry_cap),
+        _delays(retry_delays),
     )
 
     def register(function: F) -> F:
@@ -264,6 +288,16 @@ def _positive(name: str, value: Optional[float]) -> Optional[float]:
     if value is None or (isinstance(value, (int, float)) and 0 < value < _LONGEST_TIMEOUT):
         return value
     raise HandlerError(f"{name}={value!r}: expected seconds, a number above 0 and below 1e9")
+
+
+def _delays(delays: Optional[Sequence[float]]) -> Optional[Tuple[float, ...]]:
+    if delays is None:
+        return None
+    if not isinstance(delays, (list, tuple)) or not delays:
+        raise HandlerError(f"retry_delays={delays!r}: expected a list of seconds, at least one")
+    for delay in delays:
+        _positive("retry_delays", delay)
+    return tuple(delays)
 
 
 def _count(name: str, value: Optional[int], least: int) -> Optional[int]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from meshd.claims import Options
 from meshd.errors import ProtocolError
 from meshd.protocol import Error, check_kind
+from meshd.retry import Options
 
 _WITHOUT_ERROR = ("done", "skipped", "unknown")
 _VERBS = frozenset((*_WITHOUT_ERROR, "failed", "retry", "buried", "interrupted", "cancelled"))
@@ -65,13 +65,15 @@ def read_types(said: Any) -> dict[str, Options]:
     return types
 
 
-def _options(timeout: Any, max_attempts: Any, max_crashes: Any) -> Options:
-    if timeout is not None and not _is_time(timeout):
-        raise ProtocolError(f"a time limit of {timeout!r}")
-    for count in (max_attempts, max_crashes):
+def _options(*said: Any) -> Options:
+    options = Options._make(said)
+    for time in (options.timeout, options.base, options.cap, *(options.delays or ())):
+        if time is not None and not _is_time(time):
+            raise ProtocolError(f"a time of {time!r}")
+    for count in (options.max_attempts, options.max_crashes):
         if count is not None and type(count) is not int:
             raise ProtocolError(f"a limit of {count!r}")
-    return (timeout, max_attempts, max_crashes)
+    return options._replace(delays=None if options.delays is None else tuple(options.delays))
 
 
 def _submitted(said: Any) -> Submitted:

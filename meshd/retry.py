@@ -21,8 +21,23 @@ class Policy(NamedTuple):
     timeout: float  # seconds
     max_attempts: int
     max_crashes: int
-    delays: tuple[float, ...] | None  # seconds; None: the curve
+    base: float  # seconds that the curve begins with
     cap: float | None  # seconds
+    delays: tuple[float, ...] | None  # seconds; None: the curve
+
+
+class Options(NamedTuple):
+    """What a handler says of its own task type; None leaves it to the kind. As in Policy."""
+
+    timeout: float | None = None
+    max_attempts: int | None = None
+    max_crashes: int | None = None
+    base: float | None = None
+    cap: float | None = None
+    delays: tuple[float, ...] | None = None
+
+
+NO_OPTIONS = Options()
 
 
 class Again(NamedTuple):
@@ -42,20 +57,21 @@ Decision = Again | GiveUp
 
 def policy(
     kind: KindSettings,
-    of_type: tuple[float | None, int | None, int | None],
+    of_type: Options = NO_OPTIONS,
     timeout: float | None = None,
     max_attempts: int | None = None,
 ) -> Policy:
-    """The policy of a task whose type has the options `of_type` (timeout, max_attempts,
-    max_crashes) and whose message says `timeout` and `max_attempts`; None = unsaid.
+    """The policy of a task whose message says `timeout` and `max_attempts`; None = unsaid. A type
+    that says its base speaks of the curve: the kind's delays are not for it.
     """
-    type_timeout, type_attempts, type_crashes = of_type
+    curved = of_type.base is not None and of_type.delays is None
     return Policy(
-        timeout=_first(timeout, type_timeout, kind.timeout),
-        max_attempts=_first(max_attempts, type_attempts, kind.max_attempts),
-        max_crashes=_first(type_crashes, None, kind.max_crashes),
-        delays=kind.retry.delays,
-        cap=kind.retry.cap,
+        timeout=_first(timeout, of_type.timeout, kind.timeout),
+        max_attempts=_first(max_attempts, of_type.max_attempts, kind.max_attempts),
+        max_crashes=_first(of_type.max_crashes, None, kind.max_crashes),
+        base=_first(of_type.base, None, kind.retry.base),
+        cap=_first(of_type.cap, None, kind.retry.cap),
+        delays=None if curved else _first(of_type.delays, None, kind.retry.delays),
     )
 
 
@@ -107,7 +123,7 @@ def _curve(attempt: int, policy: Policy, dice: float) -> float:
     if policy.delays:
         delay = policy.delays[min(attempt, len(policy.delays)) - 1]
     else:
-        delay = attempt**4 + 15 + dice * JITTER_SECONDS * (attempt + 1)
+        delay = attempt**4 + policy.base + dice * JITTER_SECONDS * (attempt + 1)
     return delay if policy.cap is None else min(delay, policy.cap)
 
 

@@ -129,10 +129,11 @@ class SupervisorSettings:
 class RetryCurve:
     """When a failed task runs again, in seconds after its failure.
 
-    After attempt n: delays[n - 1], the last of them for all later ones; without delays n^4 + 15.
-    Never more than `cap`, if there is one.
+    After attempt n: delays[n - 1], the last of them for all later ones; without delays
+    n^4 + `base` and some jitter. Never more than `cap`, if there is one.
     """
 
+    base: float = setting(_POSITIVE, 15.0)
     delays: tuple[float, ...] | None = setting(DURATIONS, None)
     cap: float | None = setting(_POSITIVE, None)
 

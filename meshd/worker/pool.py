@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from meshd.claims import Claim, Options
+from meshd.claims import Claim
 from meshd.config import KindSettings
 from meshd.errors import ProtocolError
 from meshd.lifecycle import Backoff
 from meshd.protocol import dumps
 from meshd.reports import Report, read_report, read_types
+from meshd.retry import Options
 from meshd.runner.frames import Frame, encode
 from meshd.runner.started import STOP_TIMEOUT
 from meshd.worker.launch import interpreter, launch

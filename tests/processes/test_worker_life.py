@@ -11,6 +11,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from meshd.protocol import HEARTBEAT, RESPONSES
 from tests.support.daemon import Daemon
 from tests.support.notify import FakeNotify
@@ -193,6 +195,17 @@ def test_attempts_go_with_the_task_and_its_payload_stays_as_it_was(site: Site) -
     assert response["result"] == 2
     assert response["attempt"] == 2
     assert site.runs() == ["attempt 1", "attempt 2"]
+
+
+def test_delays_of_a_type_are_those_of_its_handler(site: Site) -> None:
+    site.worker()
+    site.push("raise.patiently", id="patient")
+    wait_until(lambda: site.redis.zcard(site.keys.scheduled), what="a retry")
+
+    ((_, due),) = site.redis.zrange(site.keys.scheduled, 0, -1, withscores=True)
+    response = site.response("patient")
+    assert response is not None
+    assert due / 1000 - response["timestamp"] == pytest.approx(100, abs=2)
 
 
 def test_large_payloads_and_large_results_pass_each_other(site: Site) -> None:

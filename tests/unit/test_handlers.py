@@ -40,11 +40,16 @@ def takes_positional(value: int, /) -> int:
 
 
 def test_a_decorated_function_stays_what_it_was() -> None:
-    decorated = task("double", timeout=3, max_attempts=2, max_crashes=0)(takes_limit)
+    options: dict[str, Any] = {
+        "max_crashes": 0,
+        "retry_base": 1,
+        "retry_delays": [5, 6],
+    }
+    decorated = task("double", timeout=3, max_attempts=2, **options)(takes_limit)
 
     assert decorated is takes_limit
     assert registry["double"].function is takes_limit
-    assert registry["double"].options == (3, 2, 0)
+    assert registry["double"].options == (3, 2, 0, 1, None, (5, 6))
 
 
 @pytest.mark.parametrize(
@@ -119,6 +124,8 @@ def test_functions_that_return_before_their_work_is_done_are_refused() -> None:
     [
         {"timeout": 0}, {"timeout": -1}, {"timeout": float("inf")}, {"timeout": "5min"},
         {"max_attempts": 0}, {"max_attempts": 1.5}, {"max_attempts": True}, {"max_crashes": -1},
+        {"retry_base": 0}, {"retry_cap": "1h"}, {"retry_delays": []}, {"retry_delays": 5},
+        {"retry_delays": "5s"}, {"retry_delays": [5, -1]},
     ],
 )  # fmt: skip
 def test_options_that_cannot_be_right_are_refused_by_name(options: dict[str, Any]) -> None:

@@ -123,7 +123,8 @@ def response(status: str, result: bytes | Error) -> tuple[dict[str, Any], dict[s
 
 
 def claim(attempts: int = 1, crashes: int = 1, deaths: int = 0) -> Claim:
-    rules = retry.Policy(1.0, attempts, crashes, None, None)
+    limits = retry.Options(1.0, attempts, crashes)
+    rules = retry.policy(KindSettings(handlers=()), limits)
     envelope = Envelope("t", deaths=deaths)
     return Claim(Claimed(1, b"{}"), b"{}", envelope, Task("x", "t"), rules)
 
@@ -265,7 +266,7 @@ def test_delays_are_those_of_the_policy() -> None:
 
 
 def test_delays_after_crashes_are_those_of_the_policy() -> None:
-    policy = retry.policy(KindSettings(handlers=()), (None, None, None))
+    policy = retry.policy(KindSettings(handlers=()))
     rows = [[quantity(cell) for cell in row] for row in DOCUMENT.table("Retries", "crashes")]
     decisions = [retry.after_crash(crashes, policy) for crashes in range(1, len(rows) + 2)]
     assert decisions == [*(retry.Again(delay) for _, delay in rows), retry.GiveUp("crashed")]

@@ -5,10 +5,18 @@ from __future__ import annotations
 import pytest
 
 from meshd.config import KindSettings, RetryCurve
-from meshd.retry import Again, GiveUp, Policy, after_crash, after_death, after_failure, policy
+from meshd.retry import (
+    Again,
+    GiveUp,
+    Options,
+    after_crash,
+    after_death,
+    after_failure,
+    policy,
+)
 
 KIND = KindSettings(handlers=("x",))
-RULES = Policy(timeout=300, max_attempts=12, max_crashes=3, delays=None, cap=None)
+RULES = policy(KIND)
 
 
 @pytest.mark.parametrize(
@@ -83,12 +91,27 @@ def test_ten_deaths_of_workers_are_enough() -> None:
 def test_the_message_beats_the_type_which_beats_the_kind() -> None:
     kind = KindSettings(handlers=("x",), timeout=1.0, max_attempts=2, max_crashes=5)
 
-    assert policy(kind, (None, None, None))[:3] == (1.0, 2, 5)
-    assert policy(kind, (10.0, 20, 0))[:3] == (10.0, 20, 0)
-    assert policy(kind, (10.0, 20, 0), 100.0, 200)[:3] == (100.0, 200, 0)
+    assert policy(kind)[:3] == (1.0, 2, 5)
+    assert policy(kind, Options(10.0, 20, 0))[:3] == (10.0, 20, 0)
+    assert policy(kind, Options(10.0, 20, 0), 100.0, 200)[:3] == (100.0, 200, 0)
 
 
 def test_the_curve_of_the_kind_is_taken_over() -> None:
-    kind = KindSettings(handlers=("x",), retry=RetryCurve(delays=(1.0, 2.0), cap=3.0))
+    kind = KindSettings(handlers=("x",), retry=RetryCurve(base=7.0, delays=(1.0, 2.0), cap=3.0))
 
-    assert policy(kind, (None, None, None))[3:] == ((1.0, 2.0), 3.0)
+    assert policy(kind)[3:] == (7.0, 3.0, (1.0, 2.0))
+
+
+def test_the_curve_of_the_type_beats_that_of_the_kind() -> None:
+    kind = KindSettings(handlers=("x",), retry=RetryCurve(base=7.0, delays=(1.0, 2.0), cap=3.0))
+
+    assert policy(kind, Options(cap=9.0))[3:] == (7.0, 9.0, (1.0, 2.0))
+    assert policy(kind, Options(delays=(5.0,)))[3:] == (7.0, 3.0, (5.0,))
+    assert policy(kind, Options(base=2.0))[3:] == (2.0, 3.0, None)
+    assert policy(kind, Options(base=2.0, delays=(5.0,)))[3:] == (2.0, 3.0, (5.0,))
+
+
+def test_base_stands_for_the_fifteen_seconds() -> None:
+    quick = RULES._replace(base=1.0)
+
+    assert after_failure(2, quick, dice=0.0, now=0.0) == Again(17.0)

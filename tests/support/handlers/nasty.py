@@ -73,6 +73,11 @@ def raise_twice():
     return current_task().attempt
 
 
+@task("raise.patiently", retry_delays=[100, 300])
+def raise_patiently():
+    raise ValueError("again")
+
+
 @task("retry.after")
 def retry_after():
     note(f"attempt {current_task().attempt}")
