@@ -59,3 +59,13 @@ def test_type_that_was_waited_for_in_vain_for_an_hour_is_a_dead_letter(registere
 
     ((line, _),) = site.wait_dead(1)
     assert (line["id"], line["error"]["code"]) == ("old", "unknown_type")
+
+
+def test_types_are_registered_again_in_a_redis_that_was_emptied(site: Site) -> None:
+    """Finding 11: the inbox would find nobody for them."""
+    worker = site.worker()
+    site.redis.flushall()
+    worker.wait_log("Redis has lost its data")
+
+    wait_until(lambda: site.redis.hexists("meshd:types", "echo"), what="its types")
+    assert site.redis.sismember("meshd:kinds", "a")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 
@@ -87,6 +88,21 @@ def test_runner_that_closes_its_socket_and_lives_on_is_killed_and_charged(site: 
     assert "closed the socket" in response["error"]["message"]
     assert not alive(runner)
     assert site.settled(site.push("echo", data={"value": 1}))["result"] == 1
+
+
+def test_runner_that_does_not_start_its_task_is_replaced_and_nobody_is_charged(site: Site) -> None:
+    """Pain 22: somebody watches the process that the watchdog does not see."""
+    worker = site.worker()
+    runner = site.runner_pid(worker)
+    os.kill(runner, signal.SIGSTOP)
+
+    response = site.settled(site.push("noted", data={"name": "once"}), timeout=25)
+
+    assert (response["status"], response["attempt"]) == ("done", 1)
+    assert site.runs() == ["once"]
+    assert not alive(runner)
+    assert [site.counter(name) for name in ("crash", "death", "retry")] == [0, 0, 0]
+    worker.wait_log("did not start its task within 10 s")
 
 
 def test_crash_is_run_again_whatever_max_attempts_says(site: Site) -> None:
