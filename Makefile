@@ -9,7 +9,7 @@ TESTS  ?= tests
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format format-check lint types imports budgets \
-        test-matrix test-redis4 bench redis-server clean
+        test-matrix test-redis4 bench bench-recovery redis-server clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ test-redis4: $(OLD)/.dev redis-server
 bench: $(VENV)/.dev redis-server ## the first numbers: throughput, latency, start, memory
 	$(BIN)/python -m bench.numbers --json bench/results/numbers.jsonl \
 	    --markdown docs/performance.md
+
+bench-recovery: $(VENV)/.dev redis-server ## how soon a task runs again after each kind of death
+	$(BIN)/python -m bench.recovery --json bench/results/recovery.jsonl \
+	    --markdown docs/reliability.md
 
 clean: ## remove everything that is not source
 	rm -rf .venv* build dist bench/results *.egg-info .hypothesis .*_cache
