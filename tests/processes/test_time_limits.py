@@ -217,3 +217,24 @@ def test_the_worker_outlives_all_of_them_and_serves_on(seen: Seen) -> None:
     assert seen.crashes == 0, "a task that ran out of its time is not a crash"
     assert " hold " not in seen.log
     assert seen.exit_status == 0
+
+
+@pytest.mark.parametrize(
+    "line", ["faulthandler.register(signal.SIGUSR1)", "signal.signal(signal.SIGUSR1, print)"]
+)
+def test_a_module_that_takes_the_signal_at_its_import_keeps_no_task_from_being_told(
+    site: Site, line: str
+) -> None:
+    module = site.directory / "module.py"
+    module.write_text(
+        "import faulthandler, signal\nfrom meshd import task\n"
+        f"{line}\n@task('mine')\ndef mine():\n    return None\n"
+    )
+    site.config.write_text(f'[kinds.a]\nhandlers = ["{NASTY}", "{module}"]\n')
+    worker = site.worker()
+    runner = site.runner_pid(worker)
+
+    task_id = site.push("sleep", data={"seconds": 30}, timeout=0.2, max_attempts=1)
+
+    assert site.settled(task_id, timeout=4)["error"]["code"] == "timeout"
+    assert site.runner_pid(worker) == runner
