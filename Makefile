@@ -9,7 +9,7 @@ TESTS  ?= tests
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format format-check lint types imports budgets \
-        test-matrix test-redis4 bench bench-recovery redis-server clean
+        test-matrix test-redis4 bench bench-recovery redis-server iproute2 clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ help: ## this list
 run: $(VENV)/.run ## start everything in the foreground and run every built-in task
 	@$(BIN)/meshd dev --demo
 
-test: $(VENV)/.dev redis-server ## all tests (TESTS=tests/unit for some of them)
+test: $(VENV)/.dev redis-server iproute2 ## all tests (TESTS=tests/unit for some of them)
 	$(BIN)/python -m pytest $(TESTS)
 
 check: format-check lint types imports budgets test ## exactly what CI wants to see
@@ -44,7 +44,7 @@ budgets: $(VENV)/.dev ## sizes, docstrings, names
 test-matrix: test-redis4 test ## the tests on the oldest redis-py (4.3.4, no hiredis) and the newest
 
 # redis-py 4.3.4 leaves the socket of a failed connect to the garbage collector, which says so.
-test-redis4: $(OLD)/.dev redis-server
+test-redis4: $(OLD)/.dev redis-server iproute2
 	$(OLD)/bin/python -m pytest -W ignore::ResourceWarning tests/unit tests/redis tests/processes
 
 bench: $(VENV)/.dev redis-server ## the first numbers: throughput, latency, start, memory
@@ -79,13 +79,15 @@ $(OLD)/.dev: pyproject.toml | $(OLD)/bin/python
 	    exit 1; }
 	$(PYTHON) -m venv $*
 
-# The tests use a real redis-server where there is one, and say what they left out where not.
-redis-server:
-	@command -v redis-server >/dev/null && exit; \
+# The tests use what they find of these, and say what they left out for want of them.
+redis-server: PROGRAM = redis-server
+iproute2: PROGRAM = ip
+redis-server iproute2:
+	@command -v $(PROGRAM) >/dev/null && exit; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "installing redis-server for the tests"; \
+	    echo "installing $@ for the tests"; \
 	    apt-get update -q && DEBIAN_FRONTEND=noninteractive \
-	        apt-get install -qy --no-install-recommends redis-server; \
+	        apt-get install -qy --no-install-recommends $@; \
 	else \
-	    echo "no redis-server here: the tests that need one are left out (apt install redis-server)"; \
+	    echo "no $(PROGRAM) here: the tests that need one are left out (apt install $@)"; \
 	fi

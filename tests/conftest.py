@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,9 @@ import redis
 from meshd.embedded import Embedded
 from tests.support import leftovers
 from tests.support.daemon import Daemon
+from tests.support.netns import Network, why_not
 from tests.support.notify import FakeNotify
-from tests.support.redis_server import PROGRAM, RedisServer, connect
+from tests.support.redis_server import PROGRAM, RedisServer, RemoteRedis, connect
 
 NOTHING_MAY_BE_LEFT_OUT = os.environ.get("MESHD_ALL") == "1"
 NO_SERVERS = "/nonexistent"  # a search path on which there is no redis-server
@@ -52,6 +53,26 @@ def own_redis() -> Iterator[RedisServer]:
     _require_redis_server()
     with RedisServer(appendonly="yes", appendfsync="always") as server:
         yield server
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    """Hosts that can be cut off from each other, and are gone afterwards."""
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with Network() as made:
+        yield made
+
+
+@pytest.fixture
+def remote_redis(network: Network) -> Iterator[RemoteRedis]:
+    """A redis-server for this test alone on a host of that network."""
+    _require_redis_server()
+    host = network.host()
+    options: dict[str, str | int] = {"port": 6379, "bind": host.address, "protected-mode": "no"}
+    with RedisServer(inside=host.inside, **options) as server:
+        yield RemoteRedis(server, f"redis://{host.address}:6379")
 
 
 @pytest.fixture(scope="session")
@@ -93,10 +114,12 @@ def spawn(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     """`spawn("worker", "a1", env={...})` starts meshd; whatever still runs at the end is killed."""
     daemons: list[Daemon] = []
 
-    def start(*arguments: str, env: dict[str, str] | None = None) -> Daemon:
+    def start(
+        *arguments: str, env: dict[str, str] | None = None, inside: Sequence[str] = ()
+    ) -> Daemon:
         directory = tmp_path / f"daemon-{len(daemons)}"
         directory.mkdir()
-        daemons.append(Daemon(arguments, directory, env))
+        daemons.append(Daemon(arguments, directory, env, inside))
         return daemons[-1]
 
     yield start

@@ -46,7 +46,6 @@ class Runner:
 
     def serve(self) -> None:
         """Run until the worker is gone. Returns when the handlers cannot be loaded."""
-        signal.signal(STOP_SIGNAL, self._stop)
         while True:
             received = self._sock.recv(1 << 18)
             if not received:
@@ -64,6 +63,8 @@ class Runner:
         except HandlerError as error:
             self._send(encode(dumps({"broken": str(error)}), error.shown.encode()))
             return False
+        # Only now: a module may have taken the signal for its own ends.
+        signal.signal(STOP_SIGNAL, self._stop)
         types = {name: list(handler.options) for name, handler in self._handlers.items()}
         self._send(encode(dumps({"ready": types})))
         return True

@@ -1,107 +1,315 @@
-"""A host that vanishes and comes back: its tasks are run by others in time, and its own outcomes
-are thrown away. Both ways to vanish are tried at once, because each takes its 42 seconds.
+"""Hosts that vanish and come back, each in a network namespace of its own: what they held is run by
+others in time, nobody is charged, and what they say too late changes nothing. Several ways to
+vanish are tried at once, because each takes its 42 seconds.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from meshd.broker.scripts import SCRIPTS
 from meshd.protocol import GIVEN_UP
+from tests.processes.conftest import NASTY
 from tests.support.daemon import Daemon
-from tests.support.proxy import Proxy
-from tests.support.redis_server import RedisServer
+from tests.support.netns import Host, Network
+from tests.support.redis_server import RemoteRedis
 from tests.support.site import Site
 from tests.support.wait import wait_until
 
+LEASE_SECONDS = 20.0
+WATCH_SECONDS = 20.0
 MOST_SECONDS = 45.0
+CUT_SECONDS = 8.0
+LONG = 120.0
+# "1795505741.995707 [0 10.77.2.2:40158] "EVALSHA" ...", as redis-cli writes what MONITOR says
+CALL = re.compile(r"^(\d+\.\d+) \[0 ([\d.]+:\d+)\] (.*)$", re.MULTILINE)
+
+
+class Machine(NamedTuple):
+    """A host and the daemon on it."""
+
+    host: Host
+    daemon: Daemon
+    slot: str
+
+    @property
+    def worker_id(self) -> str:
+        return f"worker_a_{self.daemon.pid}"
+
+
+class Field:
+    """A Redis and as many hosts as a test starts daemons."""
+
+    def __init__(self, site: Site, network: Network, spawn: Callable[..., Daemon]) -> None:
+        self.site = site
+        self.redis = site.redis
+        self._network = network
+        self._spawn = spawn
+
+    def supervisor(self, name: str) -> Machine:
+        host = self._network.host()
+        folders = {
+            "RUNTIME_DIRECTORY": self._folder(name, "run"),
+            "STATE_DIRECTORY": self._folder(name, "state"),
+        }
+        env = {**self.site.environment, **folders}
+        daemon = self._spawn("supervisor", env=env, inside=host.inside)
+        daemon.wait_log(r"\bready\b")
+        return Machine(host, daemon, "")
+
+    def worker(self, instance: str) -> Machine:
+        host = self._network.host()
+        daemon = self.site.worker(
+            instance,
+            inside=host.inside,
+            RUNTIME_DIRECTORY=self._folder(instance, "run"),
+            STATE_DIRECTORY=self._folder(instance, "state"),
+        )
+        names = [name.decode() for name in self.redis.hkeys(self.site.keys.slots)]
+        (slot,) = [name for name in names if name.endswith(f".{instance}")]
+        return Machine(host, daemon, slot)
+
+    def running_on(self, machine: Machine, name: str) -> str:
+        """A task that runs there, on the only idle worker, until there is a file of its name."""
+        task_id = self.push(name)
+        wait_until(lambda: len(self.claims(machine)) == 1, what=f"a claim of {machine.slot}")
+        self.site.wait_runs(f"start {name}")
+        return task_id
+
+    def push(self, name: str) -> str:
+        return self.site.push("until", data={"file": name, "name": name, "seconds": LONG})
+
+    def let_end(self, name: str) -> None:
+        (self.site.directory / name).touch()
+
+    def claims(self, machine: Machine) -> list[bytes]:
+        """The entries that its worker holds."""
+        return list(self.redis.hvals(self.site.keys.claimed(machine.slot)))
+
+    def owner(self, machine: Machine) -> str:
+        """The token in its slot, without the generation."""
+        token: bytes = self.redis.hget(self.site.keys.slots, machine.slot)
+        return token.decode().rpartition(".")[0]
+
+    def wait_given_up(self, machine: Machine) -> None:
+        wait_until(
+            lambda: self.redis.hget(self.site.keys.slots, machine.slot) == GIVEN_UP.encode(),
+            timeout=MOST_SECONDS + 15,
+            what=f"recovery of {machine.slot}",
+        )
+
+    def last_beat(self, machine: Machine) -> float:
+        """The last one that Redis has seen, in Unix seconds."""
+        about = json.loads(self.redis.get(self.site.keys.about(machine.slot)))
+        return float(about["seen_at"])
+
+    def wait_lapsed(self, machines: list[Machine]) -> None:
+        leases = [self.site.keys.lease(machine.slot) for machine in machines]
+        wait_until(
+            lambda: self.redis.exists(*leases) == 0,
+            timeout=LEASE_SECONDS + 5,
+            what="an end of their leases",
+        )
+
+    def wait_just_beaten(self, machine: Machine) -> None:
+        """Its next beat is not near."""
+        wait_until(lambda: time.time() - self.last_beat(machine) < 1, what="a beat")
+
+    def connections(self, machine: Machine, flag: str = "") -> set[str]:
+        """Address and port of those that have this flag of CLIENT LIST (`b`: blocked)."""
+        return {
+            client["addr"]
+            for client in self.redis.client_list()
+            if client["addr"].startswith(f"{machine.host.address}:") and flag in client["flags"]
+        }
+
+    def counts(self, *names: str) -> list[int]:
+        return [self.site.counter(name) for name in names]
+
+    def _folder(self, host: str, folder: str) -> str:
+        """Two hosts share none."""
+        return str(self.site.directory / host / folder)
 
 
 @pytest.fixture
-def cable(redis_server: RedisServer) -> Iterator[Proxy]:
-    with Proxy(redis_server.socket) as proxy:
-        yield proxy
+def field(
+    tmp_path: Path, network: Network, remote_redis: RemoteRedis, spawn: Callable[..., Daemon]
+) -> Iterator[Field]:
+    site = Site(tmp_path, remote_redis.server.url, spawn, NASTY)
+    site.environment["REDIS_URL"] = remote_redis.url
+    yield Field(site, network, spawn)
+    site.redis.close()
 
 
-def worker_on(site: Site, host: str, instance: str, redis_url: str = "") -> Daemon:
-    """A worker whose host has an id of its own."""
-    return site.worker(
-        instance,
-        RUNTIME_DIRECTORY=str(site.directory / f"{host}-run"),
-        STATE_DIRECTORY=str(site.directory / f"{host}-state"),
-        REDIS_URL=redis_url or site.environment["REDIS_URL"],
-    )
+class Call(NamedTuple):
+    """What Redis was asked."""
+
+    at: float  # Unix seconds
+    client: str  # address and port
+    text: str
 
 
-def slots(site: Site) -> dict[str, str]:
-    """Instance -> slot."""
-    names = [name.decode() for name in site.redis.hkeys(site.keys.slots)]
-    return {name.partition(".")[2]: name for name in names}
+class Calls:
+    """All calls that arrive at a Redis by TCP, as redis-cli writes them into `log`."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+
+    def so_far(self) -> list[Call]:
+        lines = CALL.findall(self._log.read_text(errors="replace"))
+        return [Call(float(at), client, text) for at, client, text in lines]
+
+    def wait(self, word: str, since: float, clients: set[str]) -> Call:
+        """The first with this word from one of these clients, waiting for it."""
+
+        def found() -> list[Call]:
+            calls = [call for call in self.so_far() if call.at > since and call.client in clients]
+            return [call for call in calls if word in call.text]
+
+        return wait_until(found, timeout=20, what=f"a call with {word}")[0]
 
 
-def running_on(site: Site, instance: str, file: str) -> str:
-    """A task that runs there until there is `file`."""
-    task_id = site.push("until", data={"file": file, "name": file})
-    site.wait_runs(f"start {file}")
-    slot = slots(site)[instance]
-    wait_until(lambda: site.redis.hlen(site.keys.claimed(slot)) == 1, what=f"a claim of {slot}")
-    return task_id
+@pytest.fixture
+def calls(tmp_path: Path, remote_redis: RemoteRedis) -> Iterator[Calls]:
+    log = tmp_path / "monitor"
+    command = ["redis-cli", "-s", str(remote_redis.server.socket), "monitor"]
+    with log.open("wb") as file, subprocess.Popen(command, stdout=file) as monitor:
+        wait_until(lambda: "OK" in log.read_text(), what="redis-cli that listens")
+        yield Calls(log)
+        monitor.kill()
 
 
-def last_beat(site: Site, slot: str) -> float:
-    return float(json.loads(site.redis.get(site.keys.about(slot)))["seen_at"])
+def sha_of(script: str) -> str:
+    return SCRIPTS[script].sha.decode()
 
 
-def recovered(site: Site, slot: str) -> Callable[[], bool]:
-    return lambda: bool(site.redis.hget(site.keys.slots, slot) == b"-")
+def _lose(silent: Machine, unplugged: Machine, frozen: Machine) -> None:
+    silent.host.silence()
+    unplugged.host.unplug()
+    frozen.daemon.signal(signal.SIGSTOP)
+
+
+def _bring_back(silent: Machine, unplugged: Machine, frozen: Machine) -> None:
+    silent.host.heal()
+    unplugged.host.heal()
+    frozen.daemon.signal(signal.SIGCONT)
+
+
+def _wait_all_serve(field: Field, machines: list[Machine]) -> None:
+    """As many tasks as workers run at once, and a worker runs one at a time."""
+    together = {name: field.push(name) for name in (f"with {each.slot}" for each in machines)}
+    for name in together:
+        field.site.wait_runs(f"start {name}")
+    for name in together:
+        field.let_end(name)
+    served = {field.site.settled(task_id)["worker_id"] for task_id in together.values()}
+    assert served == {machine.worker_id for machine in machines}
 
 
 @pytest.mark.timeout(150)
 def test_tasks_of_lost_hosts_run_elsewhere_and_the_hosts_outcomes_are_thrown_away(
-    site: Site, spawn: Callable[..., Daemon], cable: Proxy
+    field: Field,
 ) -> None:
-    """Promise 2."""
-    supervisor = spawn("supervisor", env=site.environment)
-    supervisor.wait_log(r"\bready\b")
-    frozen = worker_on(site, "frozen", "a1")
-    of_frozen = running_on(site, "a1", "one")
-    cut = worker_on(site, "cut", "a2", cable.url)
-    of_cut = running_on(site, "a2", "two")
-    slot_of = slots(site)
+    """Promise 2. One host falls silent, one loses its link, one is frozen; and a supervisor that
+    was cut off, too, is back when their leases have lapsed: it has to watch for 20 s of its own.
+    """
+    near, cut_off = field.supervisor("near"), field.supervisor("cut-off")
+    lost = [field.worker(instance) for instance in ("a1", "a2", "a3")]
+    ids = [field.running_on(each, each.slot) for each in lost]
+    entries = [entry for each in lost for entry in field.claims(each)]
+    other = field.worker("a4")
+    field.running_on(other, "hold")
 
-    frozen.signal(signal.SIGSTOP)
-    cable.unplug()
-    other = site.worker("a3")
-    beats = [last_beat(site, slot_of[instance]) for instance in ("a1", "a2")]
-    for name in ("one", "two"):
-        (site.directory / name).touch()  # both hosts finish now, and cannot say so
-        site.wait_runs(f"end {name}")
-    for instance, beat in zip(("a1", "a2"), beats, strict=True):
-        wait_until(recovered(site, slot_of[instance]), timeout=60, what=f"recovery of {instance}")
-        assert 20 + 20 <= time.time() - beat <= MOST_SECONDS
+    _lose(*lost)
+    cut_off.host.silence()
+    beats = [field.last_beat(each) for each in lost]
+    for each in lost:
+        field.let_end(each.slot)  # they finish now, and cannot say so
+        field.site.wait_runs(f"end {each.slot}")
+    field.wait_lapsed(lost)
+    lapsed_at = time.time()
+    wait_until(lambda: time.time() > lapsed_at + 4, what="the near one to be ahead")
+    cut_off.host.heal()
+    wait_until(lambda: cut_off.daemon.log.count(" attach ") == 2, what="the supervisor again")
+    assert time.time() < lapsed_at + WATCH_SECONDS - 5
 
-    assert site.settled(of_frozen)["worker_id"] == site.settled(of_cut)["worker_id"]
-    assert {site.runs().count("start one"), site.runs().count("start two")} == {2}
-    assert site.counter("recover") == 2
-    assert [site.counter(name) for name in ("crash", "death", "retry")] == [0, 0, 0]
-    supervisor.wait_log(r"recover .*host \w+ is lost; tasks put back, uncounted: 1")
+    for each, beat in zip(lost, beats, strict=True):
+        field.wait_given_up(each)
+        assert LEASE_SECONDS + WATCH_SECONDS <= time.time() - beat <= MOST_SECONDS
+    assert len(re.findall(r" recover .*tasks put back, uncounted: 1", near.daemon.log)) == 3
+    assert " recover " not in cut_off.daemon.log
+    assert sorted(field.site.waiting()) == sorted(entries), "as they were pushed: no envelope"
+    assert field.counts("recover", "crash", "death", "retry") == [3, 0, 0, 0]
+    assert len(field.claims(other)) == 1, "who was not lost goes on"
 
-    frozen.signal(signal.SIGCONT)
-    cable.plug()
-    for back in (frozen, cut):
-        back.wait_log(r"lost .*starting afresh", timeout=20)
-    assert site.counter("done") == 2, "the outcomes of those who came back are thrown away"
-    other.stop()
-    for number in range(20):
-        site.push("noted", data={"name": f"after {number}"})
-    wait_until(lambda: site.counter("done") == 22, what="tasks that run on the hosts again")
-    wait_until(
-        lambda: site.redis.hvals(site.keys.slots).count(GIVEN_UP.encode()) == 1,
-        what="both hosts attached, and only the stopped worker's slot owned by nobody",
-    )
-    assert frozen.alive()
-    assert cut.alive()
+    field.let_end("hold")
+    outcomes = [field.site.settled(task_id) for task_id in ids]
+    assert {outcome["worker_id"] for outcome in outcomes} == {other.worker_id}
+    assert {outcome["attempt"] for outcome in outcomes} == {1}
+    assert {field.site.runs().count(f"start {each.slot}") for each in lost} == {2}
+
+    _bring_back(*lost)
+    for each in lost:
+        each.daemon.wait_log(r" lost .*starting afresh", timeout=20)
+    _wait_all_serve(field, [*lost, other])
+    assert field.counts("done", "recover", "death") == [4 + 4, 3, 0], "theirs were thrown away"
+    assert [field.site.settled(task_id) for task_id in ids] == outcomes
+
+
+@pytest.mark.timeout(90)
+def test_a_cut_shorter_than_the_lease_loses_nothing_and_what_arrives_late_strands_nothing(
+    field: Field, calls: Calls
+) -> None:
+    """Finding 4: the kernel goes on sending what was written into a socket that is closed by now.
+    One host sends an outcome with its next claim into the cut, another a blocking move.
+    """
+    supervisor = field.supervisor("near")
+    busy = field.worker("a1")
+    first = field.running_on(busy, "first")
+    idle = field.worker("a2")
+    old = field.connections(busy) | field.connections(idle)
+    owners = [field.owner(busy), field.owner(idle)]
+
+    field.wait_just_beaten(busy)
+    busy.host.silence()
+    cut_at = time.time()
+    field.let_end("first")
+    field.wait_just_beaten(idle)
+    idle.host.mute()
+    wait_until(lambda: not field.connections(idle, "b"), what="an end of the last move it knows of")
+    later = {name: field.push(name) for name in ("later 0", "later 1", "later 2", "later 3")}
+    busy.daemon.wait_log("unavailable .*does not answer")
+    wait_until(lambda: time.time() > cut_at + CUT_SECONDS, what="the end of the cut")
+    busy.host.heal()
+    healed_at = time.time()
+    idle.daemon.wait_log("unavailable .*does not answer", timeout=15)
+    idle.host.heal()
+
+    outcome = field.site.settled(first)
+    claim = calls.wait(sha_of("claim"), since=healed_at, clients=old)
+    assert len(field.claims(busy)) == 1
+    resume = calls.wait(sha_of("resume"), since=healed_at, clients=field.connections(busy))
+    assert resume.at < claim.at, "the new connection had taken over before the late call came"
+    calls.wait('"BLMOVE"', since=healed_at, clients=old)
+    wait_until(lambda: field.counts("release") == [1], what="what it moved to be put back")
+    assert len(field.site.waiting()) == 2
+    assert [len(field.claims(each)) for each in (busy, idle)] == [1, 1]
+
+    for name in later:
+        field.let_end(name)
+    assert {field.site.settled(task_id)["status"] for task_id in later.values()} == {"done"}
+    assert field.counts("done", "recover", "death", "retry") == [1 + 4, 0, 0, 0]
+    assert field.site.runs().count("start first") == 1
+    assert field.site.settled(first) == outcome
+    assert [field.owner(busy), field.owner(idle)] == owners
+    assert "lost" not in busy.daemon.log + idle.daemon.log
+    assert " recover " not in supervisor.daemon.log

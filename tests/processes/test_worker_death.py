@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import pytest
 
@@ -124,18 +123,3 @@ def test_a_task_that_runs_out_of_time_fails_and_the_runner_lives(
     assert "time.sleep" in response["error"]["traceback"]
     assert response["duration"] == pytest.approx(seconds, abs=0.3)
     assert site.runner_pid(worker) == runner
-
-
-def test_a_handler_that_swallows_the_timeout_is_killed_and_its_task_fails(site: Site) -> None:
-    worker = site.worker()
-    runner = site.runner_pid(worker)
-    before = time.monotonic()
-
-    response = site.settled(site.push("stubborn", timeout=0.2, max_attempts=1), timeout=15)
-
-    assert response["error"]["code"] == "timeout"
-    assert 5 < time.monotonic() - before < 8
-    assert "swallowed" in site.runs()
-    worker.wait_log("Fatal Python error: Aborted")
-    assert not alive(runner)
-    assert site.settled(site.push("echo", data={"value": 1}))["result"] == 1

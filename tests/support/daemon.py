@@ -22,18 +22,23 @@ _MESHDS_OWN = re.compile(
 class Daemon:
     """`python -m meshd ARGS`, in a session of its own, its output in files of `directory`.
 
-    The environment is the test's own without anything that steers meshd, plus `env`.
+    The environment is the test's own without anything that steers meshd, plus `env`. `inside` is a
+    command that becomes the one that follows it, such as `ip netns exec NAME`.
     """
 
     def __init__(
-        self, arguments: Sequence[str], directory: Path, env: Mapping[str, str] | None = None
+        self,
+        arguments: Sequence[str],
+        directory: Path,
+        env: Mapping[str, str] | None = None,
+        inside: Sequence[str] = (),
     ) -> None:
         self.arguments = tuple(arguments)
         self.stdout_file = directory / "stdout"
         self.stderr_file = directory / "stderr"
         with self.stdout_file.open("wb") as stdout, self.stderr_file.open("wb") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "meshd", *arguments],
+                [*inside, sys.executable, "-m", "meshd", *arguments],
                 env={**_neutral_environment(), **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,

@@ -8,8 +8,9 @@ import socket
 import subprocess
 import tempfile
 import urllib.parse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import redis
 from redis.backoff import NoBackoff
@@ -40,11 +41,13 @@ def connect(url: str, **options: Any) -> Client:
 
 class RedisServer:
     """`options` are redis-server's own, such as `appendonly="yes"`, `maxmemory="5mb"`, `port=6390`.
+    `inside` is a command that becomes the server, such as `ip netns exec NAME`.
 
     The data directory lives until `close`, so that a restarted server finds its files.
     """
 
-    def __init__(self, **options: str | int) -> None:
+    def __init__(self, inside: Sequence[str] = (), **options: str | int) -> None:
+        self._inside = tuple(inside)
         self.directory = Path(tempfile.mkdtemp(prefix="meshd-redis-"))
         self.socket = self.directory / "redis.sock"
         self._options: dict[str, str | int] = {
@@ -87,7 +90,9 @@ class RedisServer:
             word for key, value in self._options.items() for word in (f"--{key}", str(value))
         ]
         with (self.directory / "log").open("ab") as log:
-            self._process = subprocess.Popen([PROGRAM, *arguments], stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                [*self._inside, PROGRAM, *arguments], stdout=log, stderr=log
+            )
         wait_until(self._answers, what=f"an answer from {PROGRAM}, see {self.directory}/log")
 
     def _answers(self) -> bool:
@@ -142,3 +147,10 @@ class RedisServer:
         self._process.send_signal(signal.SIGCONT)  # a frozen server acts on SIGTERM when resumed
         self._process.wait(10)
         self._process = None
+
+
+class RemoteRedis(NamedTuple):
+    """A server on a host of its own: the test reaches it by its socket, whatever is cut off."""
+
+    server: RedisServer
+    url: str  # for whoever is on another host

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,11 @@ class Site:
         }
         self._spawn = spawn
 
-    def worker(self, instance: str = "a1", *, ready: bool = True, **env: str) -> Daemon:
-        """A worker process; `ready`: wait until it takes tasks."""
-        daemon = self._spawn("worker", instance, env={**self.environment, **env})
+    def worker(
+        self, instance: str = "a1", *, ready: bool = True, inside: Sequence[str] = (), **env: str
+    ) -> Daemon:
+        """A worker process; `ready`: wait until it takes tasks; `inside` as of Daemon."""
+        daemon = self._spawn("worker", instance, env={**self.environment, **env}, inside=inside)
         if ready:
             daemon.wait_log(r"\bready\b")
         return daemon

@@ -53,9 +53,9 @@ def environment():
 
 
 @task("until")
-def until(file, name="until"):
+def until(file, name="until", seconds=30.0):
     note(f"start {name}")
-    wait_for(file)
+    wait_for(file, seconds)
     note(f"end {name}")
     return name
 
