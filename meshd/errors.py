@@ -46,6 +46,10 @@ class BrokerUnavailable(BrokerError):
     """Redis is away, loading, read-only, out of memory or denies access: wait and try again."""
 
 
+class BrokerFull(BrokerUnavailable):
+    """Redis is at its maxmemory, and refuses what would take more."""
+
+
 class ClaimLost(BrokerError):
     """The slot belongs to another owner now, or to nobody: `owner` is its token, `-` or None."""
 

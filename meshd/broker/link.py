@@ -28,7 +28,7 @@ from redis.retry import Retry
 
 from meshd.broker.scripts import SCRIPTS
 from meshd.config import RedisSettings
-from meshd.errors import TEN_YEARS, BrokerError, BrokerUnavailable
+from meshd.errors import TEN_YEARS, BrokerError, BrokerFull, BrokerUnavailable
 
 Argument = bytes | str | int
 
@@ -36,7 +36,7 @@ OLDEST_SERVER = (5, 0)
 _BLMOVE_SINCE = (6, 2)
 #: Refusals that pass without anybody changing a queue: the server is elsewhere, full or closed.
 _PASSING = frozenset(
-    ("LOADING", "READONLY", "MASTERDOWN", "OOM", "MISCONF", "NOAUTH", "WRONGPASS", "NOPERM",
+    ("LOADING", "READONLY", "MASTERDOWN", "MISCONF", "NOAUTH", "WRONGPASS", "NOPERM",
      "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY", "UNBLOCKED", "NOGOODSLAVE")
 )  # fmt: skip
 #: How Redis 5 and 6 pass on the refusal of a command within a script.
@@ -250,13 +250,15 @@ def as_broker_error(error: Exception, address: str) -> BrokerError:
     if isinstance(error, ResponseError):
         codes = {text.split(" ", 1)[0], *_IN_SCRIPT.findall(text)}
         # redis-py strips the code where it has a class for it.
+        if "OOM" in codes or type(error).__name__ == "OutOfMemoryError":
+            return BrokerFull(f"Redis at {address} cannot serve: {text}")
         if codes & _PASSING or type(error).__name__ in _PASSING_CLASSES:
             return BrokerUnavailable(f"Redis at {address} cannot serve: {text}")
     return BrokerError(f"Redis at {address} refuses: {text}")
 
 
 _PASSING_CLASSES = frozenset(
-    ("ReadOnlyError", "OutOfMemoryError", "NoPermissionError", "BusyLoadingError",
+    ("ReadOnlyError", "NoPermissionError", "BusyLoadingError",
      "MasterDownError", "ClusterDownError", "TryAgainError")
 )  # fmt: skip
 

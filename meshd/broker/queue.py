@@ -209,7 +209,7 @@ def depth(link: Link, keys: Keys) -> Depth:
 
 def pause(link: Link, keys: Keys) -> bool:
     """Let nobody claim from a queue until `resume`; False: it was paused already."""
-    return link.call(b"SET", keys.paused, b"1", b"NX") is not None
+    return bool(link.script("pause", [keys.paused], []) == 1)
 
 
 def resume(link: Link, keys: Keys) -> bool:

@@ -17,11 +17,9 @@ def choose(link: Link, inbox: Keys, choices: Sequence[tuple[str, str]]) -> list[
     """Note a kind for each (origin, kind); the kinds that hold: the first that was noted does."""
     if not choices:
         return []
-    commands: list[tuple[bytes | str | int, ...]] = []
-    for origin, kind in choices:
-        note = inbox.relayed(origin)
-        commands += [(b"SET", note, kind, b"EX", RELAYED_SECONDS, b"NX"), (b"GET", note)]
-    return [kind.decode() for kind in link.pipeline(commands)[1::2]]
+    notes = [inbox.relayed(origin) for origin, _ in choices]
+    kinds = link.script("route", notes, [RELAYED_SECONDS, *(kind for _, kind in choices)])
+    return [kind.decode() for kind in kinds]
 
 
 def chosen(link: Link, inbox: Keys, origins: Sequence[str]) -> dict[str, str]:

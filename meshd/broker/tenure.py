@@ -5,6 +5,7 @@ says when to connect, and what a loss means.
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 from collections.abc import Callable, Iterable, Sequence
 
@@ -12,7 +13,7 @@ from meshd.broker.connector import Connector
 from meshd.broker.link import Link
 from meshd.broker.slot import Attachment, Claimed, Slot
 from meshd.broker.waiter import Waiter
-from meshd.errors import BrokerUnavailable, ClaimLost, SlotHeld
+from meshd.errors import BrokerFull, BrokerUnavailable, ClaimLost, SlotHeld
 from meshd.host import InstanceTaken
 from meshd.lifecycle import Backoff
 
@@ -24,7 +25,8 @@ class Tenure:
     """Who owns the lock of the slot makes one. Calls that reach Redis raise BrokerError.
 
     `work_came`: a claim may find something. `landed`: something lies in landing, where nobody else
-    finds it.
+    finds it. `full`: Redis refuses the blocking move for want of memory, but no claim; ask by
+    those, and by the move from time to time.
     `trouble`: why there are no links.
     """
 
@@ -40,6 +42,7 @@ class Tenure:
         self.others: Sequence[Link] = ()
         self.work_came = False
         self.landed = False
+        self.full = False
         self.attached = False
         self.trouble = "connecting"
         self._selector = selector
@@ -92,6 +95,7 @@ class Tenure:
             if link is not None:
                 link.close()
         self._main = self._waiter = None
+        self.full = False
         self.others = ()
         self.trouble = trouble
         return self._backoff.next()
@@ -116,8 +120,9 @@ class Tenure:
         """End a pending wait and read its reply, so that nothing can land any more."""
         if self._waiter is not None and self._waiter.pending:
             self.main.call(b"CLIENT", b"UNBLOCK", self._blocking_id)
-            if self._waiter.wait_for_answer(UNBLOCK_SECONDS):
-                self.work_came = self.landed = True
+            with contextlib.suppress(BrokerFull):
+                if self._waiter.wait_for_answer(UNBLOCK_SECONDS):
+                    self.work_came = self.landed = True
 
     def close(self) -> None:
         self.lost("closed")
@@ -148,9 +153,14 @@ class Tenure:
         """The reply of the pending wait: something lies in landing, or the time was over."""
         if self._waiter is None:
             return
-        moved = self._waiter.answered()
+        try:
+            moved = self._waiter.answered()
+        except BrokerFull:
+            self.full = True
+            return
         if moved:
             self.work_came = self.landed = True
         if moved is not None:
+            self.full = False
             # Not when the links were opened: a full server, say, refuses only what comes then.
             self._backoff.reset()

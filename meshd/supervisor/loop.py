@@ -138,7 +138,7 @@ class Supervisor:
             elif name == "connect":
                 self._tenure.connector.start()
             elif name == "poll":
-                self._tenure.work_came = True
+                self._poll()
             else:
                 # First the next time: what raises must not take it along.
                 self._timers.set(name, now + self._duties[name].seconds)
@@ -151,10 +151,15 @@ class Supervisor:
         if dispatcher.busy or tenure.work_came:
             self._about.counts.update(dispatcher.run_once(tenure.main))
             tenure.work_came = dispatcher.work_left
-        if dispatcher.paused:
+        if dispatcher.paused or tenure.full:
             self._timers.set("poll", now + PAUSED_SECONDS)
         elif not dispatcher.busy and not tenure.work_came:
             tenure.wait_for_work()
+
+    def _poll(self) -> None:
+        self._tenure.work_came = True
+        if self._tenure.full and not self._dispatcher.paused:
+            self._tenure.wait_for_work()
 
     def _on_links(self) -> None:
         now = time.monotonic()

@@ -81,7 +81,7 @@ class Worker:
         self._drain = Drain(self._session, self._pool, settings.worker.drain_timeout)
         self._status = Status(self._session, self._pool, self._outcomes, self._drain, self._kind)
         self._estate = read_estate(identity.directory)
-        self._ready = self._relays_due = False
+        self._ready = self._relays_due = self._full = False
         self._beats = 0
         self._deadline = 0.0
         self._duties: dict[str, Callable[[float], None]] = {
@@ -163,7 +163,7 @@ class Worker:
             session.release()
             session.work_came = not session.paused
         idle = any(runner.held == 0 for runner in self._pool.runners)
-        if session.paused or self._outcomes.hold_until > now:
+        if session.paused or session.full or self._outcomes.hold_until > now:
             self._timers.set("poll", now + POLL_SECONDS)
         elif idle and not session.work_came and self._wanted(now):
             session.wait_for_work()
@@ -327,6 +327,7 @@ class Worker:
         self._session.orders.check(now)
         promote(self._session.main, self._session.slot.keys)
         self._task_log.tell_the_rest()
+        self._tell_of_memory()
 
     def _register(self, now: float) -> None:
         self._timers.set("register", now + REGISTER_SECONDS)
@@ -335,7 +336,15 @@ class Worker:
 
     def _poll(self, now: float) -> None:
         self._session.work_came = True
+        if self._session.full and self._wanted(now):
+            self._session.wait_for_work()
+        self._tell_of_memory()
         self._notifier.status(self._status.sentence(now))
+
+    def _tell_of_memory(self) -> None:
+        if self._session.full and not self._full:
+            self._log.warning("full", "Redis is at its maxmemory: claiming once a second")
+        self._full = self._session.full
 
     # Stopping
 

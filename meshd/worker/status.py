@@ -42,6 +42,8 @@ class Status:
             doing = f"{self._kind} is paused; {doing}"
         if not self._pool.ready and not self._drain.on:
             doing = f"waiting for its handlers to be loaded; {doing}"
+        if self._session.full:
+            doing = f"Redis is full (maxmemory): claiming once a second; {doing}"
         if not self._session.up:
             doing = f"waiting for Redis ({self._session.trouble}); {doing}"
         if self._pool.abandoned:

@@ -106,6 +106,10 @@ class RedisServer:
         except OSError:  # not listening yet
             return False
 
+    def set(self, option: str, value: str | int) -> None:
+        """An option for the next start."""
+        self._options[option] = value
+
     def log(self) -> str:
         return (self.directory / "log").read_text(errors="replace")[-2000:]
 
