@@ -32,8 +32,6 @@ from meshd.retry import (
     after_failure,
 )
 
-CAUSE_LIMIT = 200
-
 
 class Ending(NamedTuple):
     """A settlement, and what the log and the counters say of it."""
@@ -83,7 +81,7 @@ class Settler:
     def crash(self, claim: Claim, cause: str, code: str, duration: float, now: float) -> Ending:
         """The runner died under the task: charged apart from its attempts."""
         crashes = claim.envelope.crashes + 1
-        envelope = claim.envelope._replace(crashes=crashes, cause=cause[:CAUSE_LIMIT])
+        envelope = claim.envelope._replace(crashes=crashes, cause=cause)
         run = self._run(claim, now - duration, duration)
         error = Error(code, f"{FAILURES[code]}: {cause}")
         return self._decided(
@@ -93,7 +91,7 @@ class Settler:
     def death(self, claim: Claim, cause: str, now: float) -> Ending:
         """The worker before this one died while the task ran, for a cause of its own."""
         deaths = claim.envelope.deaths + 1
-        envelope = claim.envelope._replace(deaths=deaths, cause=cause[:CAUSE_LIMIT])
+        envelope = claim.envelope._replace(deaths=deaths, cause=cause)
         error = Error("deaths", f"{FAILURES['deaths']}: {cause}")
         return self._decided(
             claim, envelope, self._run(claim, None, 0.0), error, after_death(deaths), "death", now
