@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -22,6 +23,8 @@ from meshd.runner.started import StartedFile
 from meshd.settle import Ending, Settler
 
 _VERDICTS = "verdict"
+_STARTED, _READING = "started.", "reading."  # of runners, of a worker itself
+_READINGS_TO_BE_DEADLY = 2
 #: Signals that a process brings upon itself.
 _OWN_FAULT = frozenset(("SEGV", "BUS", "ILL", "FPE"))
 
@@ -62,10 +65,14 @@ UNKNOWN = Verdict()
 
 
 class Estate(NamedTuple):
-    """`running`: claim number -> what its worker died of. `paths`: the files that say so."""
+    """`running`: claim number -> what its worker died of. `paths`: the files that say so. `deadly`:
+    of these numbers, those whose entry must not be read again, because worker after worker has died
+    of it.
+    """
 
     running: Mapping[int, Verdict]
     paths: list[Path]
+    deadly: Collection[int] = ()
 
     def forget(self) -> None:
         """Remove the files: what they say is settled."""
@@ -83,15 +90,25 @@ class Shares(NamedTuple):
 def read_estate(directory: Path) -> Estate:
     """What lies in the folder of an instance whose lock we hold."""
     verdicts = _verdicts(directory)
-    running = {}
-    paths = list(directory.glob("started.*"))
+    running: dict[int, Verdict] = {}
+    readings: Counter[int] = Counter()
+    paths = _files(directory)
     for path in paths:
-        with contextlib.suppress(OSError, ValueError):
-            file = StartedFile(str(path), create=False)
-            if file.running:
-                running[file.running] = verdicts.get(path.name, UNKNOWN)
-            file.close()
-    return Estate(running, [*paths, directory / _VERDICTS])
+        number = _running(path)
+        if not number:
+            continue
+        verdict = verdicts.get(path.name, UNKNOWN)
+        if verdict.charge == "crash" or number not in running:
+            running[number] = verdict
+        readings[number] += path.name.startswith(_READING)
+    deadly = {number for number, times in readings.items() if times >= _READINGS_TO_BE_DEADLY}
+    return Estate(running, [*paths, directory / _VERDICTS], deadly)
+
+
+def own_file(directory: Path) -> StartedFile:
+    """A file of the form of a started file, for what a worker itself reads. Raises OSError."""
+    name = f"{_READING}{os.getpid()}-{os.urandom(4).hex()}"
+    return StartedFile(str(directory / name), create=True)
 
 
 def write_verdict(directory: Path, verdict: Verdict) -> None:
@@ -99,7 +116,7 @@ def write_verdict(directory: Path, verdict: Verdict) -> None:
     cannot reach Redis may die again before the first death is settled. Raises OSError.
     """
     verdicts = _verdicts(directory)
-    names = [path.name for path in directory.glob("started.*")]
+    names = [path.name for path in _files(directory)]
     if not names:
         return
     said = {name: verdicts.get(name, verdict)._asdict() for name in names}
@@ -124,6 +141,9 @@ def share_out(
         if verdict is None or verdict.charge == "nobody":
             shares.unstarted.append(claimed.number)
             continue
+        if claimed.number in estate.deadly:
+            shares.endings.append((claimed, settler.deadly(claimed, verdict.words, now)))
+            continue
         try:
             claim = read(claimed, types, limit, now)
         except Refused as refused:
@@ -138,6 +158,20 @@ def _charged(claim: Claim, verdict: Verdict, settler: Settler, now: float) -> En
     if verdict.charge == "crash":
         return settler.crash(claim, verdict.words, "crashed", 0.0, now)
     return settler.death(claim, verdict.words, now)
+
+
+def _files(directory: Path) -> list[Path]:
+    return [*directory.glob(f"{_STARTED}*"), *directory.glob(f"{_READING}*")]
+
+
+def _running(path: Path) -> int:
+    """The claim number that a started file names; 0: none, or it cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        file = StartedFile(str(path), create=False)
+        number = file.running
+        file.close()
+        return number
+    return 0
 
 
 def _verdicts(directory: Path) -> dict[str, Verdict]:

@@ -8,7 +8,7 @@ import random
 from collections.abc import Container
 from typing import NamedTuple
 
-from meshd.broker.entry import Refused
+from meshd.broker.entry import Refused, known_envelope
 from meshd.broker.settlement import (
     NO_RESPONSE,
     FollowUp,
@@ -19,6 +19,7 @@ from meshd.broker.settlement import (
     kept,
     retry,
 )
+from meshd.broker.slot import Claimed
 from meshd.claims import Claim
 from meshd.protocol import FAILURES, Envelope, Error, Run, encode_response
 from meshd.reports import Report, Submitted
@@ -124,6 +125,14 @@ class Settler:
         why = refused.why
         settlement = refused.settlement(self._worker_id, self._host, now)
         return Ending(settlement, "failed", why.task_type, why.code, str(why))
+
+    def deadly(self, claimed: Claimed, cause: str, now: float) -> Ending:
+        """Reading the entry has ended worker after worker: it is buried unread."""
+        envelope = known_envelope(claimed)
+        run = Run(envelope.id, None, self._worker_id, envelope.attempts + 1, None, 0.0)
+        error = Error("crashed", f"reading it has ended its worker again and again: {cause}")
+        settlement = dead_letter(claimed.number, envelope, run, "crashed", error, self._host, now)
+        return Ending(settlement, "failed", None, error.code, error.message)
 
     def _failed(
         self, claim: Claim, run: Run, error: Error, now: float, asked: float | None = None

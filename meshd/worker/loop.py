@@ -6,17 +6,17 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from meshd.broker.link import Link
 from meshd.broker.queue import promote, register
-from meshd.broker.slot import ClaimReply, Slot, SlotSettings
+from meshd.broker.slot import Claimed, ClaimReply, Slot, SlotSettings
 from meshd.claims import Types
 from meshd.config import Instance, KindSettings, Settings
 from meshd.errors import BrokerError, BrokerUnavailable, ClaimLost, HandlerError
-from meshd.estate import read_estate
+from meshd.estate import own_file, read_estate
 from meshd.host import Place
 from meshd.lifecycle import Signals, Timers
 from meshd.logs import Events
@@ -82,6 +82,7 @@ class Worker:
         self._drain = Drain(self._session, self._pool, settings.worker.drain_timeout)
         self._status = Status(self._session, self._pool, self._outcomes, self._drain, self._kind)
         self._estate = read_estate(identity.directory)
+        self._reading = own_file(identity.directory)
         self._ready = self._relays_due = False
         self._beats = 0
         self._deadline = 0.0
@@ -109,8 +110,12 @@ class Worker:
                 while not self._drain.over:
                     self._turn()
                 self._pool.part()
-            finally:
                 self._pool.kill_all()
+            finally:
+                # Nothing is left to do here but after a fault of the worker's own.
+                self._pool.leave_to_heirs()
+                if not self._reading.running:
+                    Path(self._reading.path).unlink(missing_ok=True)
                 self._session.close()
                 self._selector.close()
 
@@ -188,7 +193,7 @@ class Worker:
             self._relays_due = False
 
     def _digest(self, reply: ClaimReply, settled: list[Ending], now: float) -> None:
-        self._feeder.admit(reply.claims, reply.now, now)
+        self._feeder.admit(self._noted(reply.claims), reply.now, now)
         for ending in settled:
             self._beat.counts[ending.outcome] += 1
             self._relays_due |= b">" in ending.settlement.rest
@@ -208,10 +213,10 @@ class Worker:
             slot=self._session.slot.name,
         )
         if reconciled.inherited:
-            self._outcomes.inherited(reconciled.found, self._estate)
+            self._outcomes.inherited(self._noted(reconciled.found), self._estate)
             self._estate.forget()
         elif self._ready and not self._drain.on:
-            self._feeder.admit(reconciled.found, reconciled.redis_now, now)
+            self._feeder.admit(self._noted(reconciled.found), reconciled.redis_now, now)
         else:
             self._session.give_back(claimed.number for claimed in reconciled.found)
         self._become_ready(now)
@@ -249,10 +254,19 @@ class Worker:
 
     def _hear_of_tasks(self) -> None:
         for event in self._pool.of_tasks():
+            self._reading.note(event.claim.number)
             if isinstance(event, Reported):
                 self._outcomes.reported(event)
             else:
                 self._session.give_back([event.claim.number])
+        self._reading.note(0)
+
+    def _noted(self, claims: Iterable[Claimed]) -> Iterator[Claimed]:
+        """Each is noted as what this process reads, until the next one is asked for."""
+        for claimed in claims:
+            self._reading.note(claimed.number)
+            yield claimed
+        self._reading.note(0)
 
     def _on_event(self, event: OfRunner, now: float) -> None:
         if isinstance(event, Died):
