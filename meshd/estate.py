@@ -1,5 +1,5 @@
 """What a dead worker leaves in its folder, and who is charged for it: started files say what it was
-running, the verdict beside them says what it died of.
+running, the verdict beside them says what it died of, a spool holds what it could not settle.
 
 Whoever holds the instance's lock may read it: postmortem, and the worker's next start for what
 postmortem could not settle. It asks Redis nothing.
@@ -18,9 +18,11 @@ from typing import Literal, NamedTuple
 from meshd.broker.entry import Refused
 from meshd.broker.slot import Claimed
 from meshd.claims import Claim, Types, read
+from meshd.logs import Events
 from meshd.protocol import dumps
 from meshd.runner.started import StartedFile
 from meshd.settle import Ending, Settler
+from meshd.spool import Spooled, SpoolError, read_spool, replace, spool_of
 
 _VERDICTS = "verdict"
 _STARTED, _READING = "started.", "reading."  # of runners, of a worker itself
@@ -65,14 +67,17 @@ UNKNOWN = Verdict()
 
 
 class Estate(NamedTuple):
-    """`running`: claim number -> what its worker died of. `paths`: the files that say so. `deadly`:
-    of these numbers, those whose entry must not be read again, because worker after worker has died
-    of it.
+    """`running`: claim number -> what its worker died of. `paths`: the files that say so.
+
+    `deadly`: numbers whose entry must not be read again, because worker after worker died of it.
+    `spooled`: what was finished and could not be settled. `trouble`: why a spool is of no use.
     """
 
     running: Mapping[int, Verdict]
     paths: list[Path]
     deadly: Collection[int] = ()
+    spooled: Mapping[int, Spooled] = {}
+    trouble: str = ""
 
     def forget(self) -> None:
         """Remove the files: what they say is settled."""
@@ -80,11 +85,18 @@ class Estate(NamedTuple):
             path.unlink(missing_ok=True)
 
 
+NO_ESTATE = Estate({}, [])
+
+
 class Shares(NamedTuple):
-    """What becomes of the claims of a dead worker."""
+    """What becomes of a dead worker's claims. `endings`: what is charged. `finished`: what came
+    to its end before and is only settled. `void`: what did, too, but is not held any more.
+    """
 
     endings: list[tuple[Claimed, Ending]]
     unstarted: list[int]
+    finished: list[tuple[Claimed, Ending]]
+    void: list[Ending]
 
 
 def read_estate(directory: Path) -> Estate:
@@ -102,7 +114,11 @@ def read_estate(directory: Path) -> Estate:
             running[number] = verdict
         readings[number] += path.name.startswith(_READING)
     deadly = {number for number, times in readings.items() if times >= _READINGS_TO_BE_DEADLY}
-    return Estate(running, [*paths, directory / _VERDICTS], deadly)
+    paths += [directory / _VERDICTS, spool_of(directory)]
+    try:
+        return Estate(running, paths, deadly, read_spool(directory))
+    except SpoolError as error:
+        return Estate(running, paths, deadly, trouble=f"{error}; what it held runs again")
 
 
 def own_file(directory: Path) -> StartedFile:
@@ -120,23 +136,23 @@ def write_verdict(directory: Path, verdict: Verdict) -> None:
     if not names:
         return
     said = {name: verdicts.get(name, verdict)._asdict() for name in names}
-    path = directory / f".{_VERDICTS}"
-    with path.open("wb") as file:
-        file.write(dumps(said))
-        file.flush()
-        os.fsync(file.fileno())
-    path.replace(directory / _VERDICTS)
+    replace(directory / _VERDICTS, dumps(said))
 
 
 def share_out(
     found: Iterable[Claimed], estate: Estate, settler: Settler, types: Types, limit: int, now: float
 ) -> Shares:
-    """Decide on everything that a dead worker held: what it was running is charged as its verdict
-    says, the rest goes back as if it had never been claimed. `now` is Unix seconds, `limit`
-    max_payload in bytes.
+    """Decide on everything that a dead worker held: what it had finished is settled, what it was
+    running is charged as its verdict says, the rest goes back as if it had never been claimed.
+    `now` is Unix seconds, `limit` max_payload in bytes.
     """
-    shares = Shares([], [])
+    shares, spooled = Shares([], [], [], []), dict(estate.spooled)
     for claimed in found:
+        outcome = spooled.get(claimed.number)
+        if outcome is not None and outcome.is_of(claimed):
+            shares.finished.append((claimed, outcome.ending))
+            del spooled[claimed.number]
+            continue
         verdict = estate.running.get(claimed.number)
         if verdict is None or verdict.charge == "nobody":
             shares.unstarted.append(claimed.number)
@@ -151,7 +167,23 @@ def share_out(
         else:
             ending = _charged(claim, verdict, settler, now)
         shares.endings.append((claimed, ending))
+    shares.void.extend(outcome.ending for outcome in spooled.values())
     return shares
+
+
+def tell_of_spool(estate: Estate, shares: Shares, events: Events) -> None:
+    """Say what becomes of the outcomes that the dead worker had written down."""
+    if estate.trouble:
+        events.error("spool", estate.trouble)
+    if shares.finished:
+        number = len(shares.finished)
+        events.info("spool", f"outcomes that were left are settled now: {number}", outcomes=number)
+    for ending in shares.void:
+        task_id = ending.settlement.task_id
+        events.warning(
+            "spool", f"the outcome that was left of task {task_id} is thrown away: its claim is "
+            "over, because it was settled before or recovered to run elsewhere", task_id=task_id,
+        )  # fmt: skip
 
 
 def _charged(claim: Claim, verdict: Verdict, settler: Settler, now: float) -> Ending:

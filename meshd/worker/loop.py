@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 from meshd.broker.link import Link
 from meshd.broker.queue import promote, register
+from meshd.broker.settlement import RELAYED
 from meshd.broker.slot import Claimed, ClaimReply, Slot, SlotSettings
 from meshd.claims import Types
 from meshd.config import Instance, KindSettings, Settings
 from meshd.errors import BrokerError, BrokerUnavailable, ClaimLost, HandlerError
-from meshd.estate import own_file, read_estate
+from meshd.estate import NO_ESTATE, own_file, read_estate
 from meshd.host import Place
 from meshd.lifecycle import Signals, Timers
 from meshd.logs import Events
@@ -81,6 +82,7 @@ class Worker:
         self._task_log = TaskLog(log)
         self._drain = Drain(self._session, self._pool, settings.worker.drain_timeout)
         self._status = Status(self._session, self._pool, self._outcomes, self._drain, self._kind)
+        self._directory = identity.directory
         self._estate = read_estate(identity.directory)
         self._reading = own_file(identity.directory)
         self._ready = self._relays_due = False
@@ -109,6 +111,7 @@ class Worker:
                 self._timers.set("beat", now + BEAT_SECONDS)
                 while not self._drain.over:
                     self._turn()
+                self._outcomes.spool(self._directory)
                 self._pool.part()
                 self._pool.kill_all()
             finally:
@@ -188,15 +191,22 @@ class Worker:
             self._listen()
             reply, settled = session.answer()
         self._digest(reply, settled, now)
+        self._forget_estate()
         if self._relays_due:
             session.relay()
             self._relays_due = False
+
+    def _forget_estate(self) -> None:
+        """Not before what it says is settled: this process may die before that, too."""
+        if self._estate.paths and not self._outcomes.owes_inherited:
+            self._estate.forget()
+            self._estate = NO_ESTATE
 
     def _digest(self, reply: ClaimReply, settled: list[Ending], now: float) -> None:
         self._feeder.admit(self._noted(reply.claims), reply.now, now)
         for ending in settled:
             self._beat.counts[ending.outcome] += 1
-            self._relays_due |= b">" in ending.settlement.rest
+            self._relays_due |= RELAYED in ending.settlement.rest
             self._task_log.tell(ending, now)
 
     def _wanted(self, now: float) -> int:
@@ -214,7 +224,7 @@ class Worker:
         )
         if reconciled.inherited:
             self._outcomes.inherited(self._noted(reconciled.found), self._estate)
-            self._estate.forget()
+            self._forget_estate()
         elif self._ready and not self._drain.on:
             self._feeder.admit(self._noted(reconciled.found), reconciled.redis_now, now)
         else:

@@ -186,7 +186,7 @@ def test_only_what_was_running_is_charged() -> None:
 
 def test_ordinary_stop_charges_nobody() -> None:
     """Finding 22."""
-    assert shares_of(Estate({1: STOPPED}, []), b'{"type":"x"}') == Shares([], [1])
+    assert shares_of(Estate({1: STOPPED}, []), b'{"type":"x"}') == Shares([], [1], [], [])
 
 
 def test_death_is_recorded_and_not_a_crash() -> None:

@@ -239,3 +239,16 @@ def threads(number):
         thread.start()
     for thread in started:
         thread.join()
+
+
+@task("until.raise")
+def until_raise(file):
+    until(file)
+    raise ValueError("after waiting")
+
+
+@task("until.submits")
+def until_submits(file):
+    submit("noted", {"name": "follow-up"})
+    submit("noted", {"name": "elsewhere"}, kind="b")
+    return until(file)
