@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from meshd.current import CurrentTask, current_task, follow_up, running
+from meshd.current import CurrentTask, belongs_to_a_task, current_task, follow_up
 from meshd.errors import (
     BadData,
     Discard,
@@ -58,10 +58,14 @@ def submit(
     """Submit a task; its id. Within a handler it travels with the handler's outcome: a handler that
     fails afterwards has submitted nothing. Elsewhere it goes to the configured Redis at once.
 
-    Raises ProtocolError for what cannot be a task, BrokerError when Redis refuses it. `Client`
-    knows more ways to submit.
+    The threads that a handler starts submit with it, while it runs; those of a pool that serves
+    several tasks only through `contextvars.copy_context().run`.
+
+    Raises ProtocolError for what cannot be a task, BrokerError when Redis refuses it, MeshdError in
+    a thread that has outlived its task and in a process that the handler has forked. `Client` knows
+    more ways to submit.
     """
-    if running() is not None:
+    if belongs_to_a_task():
         return follow_up(type, data, kind=kind, task_id=id, urgent=urgent)
     default = importlib.import_module("meshd.client").default_client()
     return str(default.submit(type, data, kind=kind, id=id, urgent=urgent).id)

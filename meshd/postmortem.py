@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from meshd.broker.link import Link
+from meshd.broker.outbox import relay_outbox
+from meshd.broker.settlement import RELAYED
 from meshd.broker.slot import Slot, SlotSettings
 from meshd.claims import NO_TYPES, Types
 from meshd.config import Instance, KindSettings, Settings
 from meshd.errors import BrokerError
-from meshd.estate import Verdict, read_estate, share_out, write_verdict
+from meshd.estate import Verdict, read_estate, share_out, tell_of_spool, write_verdict
 from meshd.host import InstanceTaken, Place, folder, take_place
 from meshd.logs import Events
 from meshd.protocol import Keys, queue_of
@@ -144,7 +146,7 @@ def _settle(
 def _recover(
     dead: Dead, settings: Settings, place: Place, directory: Path, link: Link, events: Events
 ) -> None:
-    """Charge, release, detach; then what lay in the folder is settled."""
+    """Settle, charge, release, detach; then what lay in the folder is settled."""
     kind, limit = dead.kind, settings.worker.max_payload
     limits = SlotSettings(limit, kind.result_ttl, kind.dead_ttl, kind.max_length)
     slot = Slot(Keys(queue_of(dead.instance.kind)), place.slot, limits, place.boot)
@@ -154,13 +156,16 @@ def _recover(
     attachment = slot.attach(link, owner_is_dead=True)
     types = Types(kind, NO_TYPES)
     shares = share_out(attachment.claims, estate, settler, types, limit, attachment.now)
-    for at in range(0, len(shares.endings), _BATCH):
-        batch = shares.endings[at : at + _BATCH]
-        slot.claim(link, 0, [ending.settlement for _, ending in batch])
+    tell_of_spool(estate, shares, events)
+    settlements = [ending.settlement for _, ending in (*shares.finished, *shares.endings)]
+    for at in range(0, len(settlements), _BATCH):
+        slot.claim(link, 0, settlements[at : at + _BATCH])
     released = slot.release(link, shares.unstarted)
     slot.detach(link, b"")
-    link.close()
     estate.forget()
+    if any(RELAYED in settlement.rest for settlement in settlements):
+        relay_outbox(link, slot.keys)
+    link.close()
     for _, ending in shares.endings:
         events.warning(
             "postmortem", f"task {ending.settlement.task_id}: {ending.message}",
@@ -170,4 +175,5 @@ def _recover(
         "postmortem",
         f"{dead.verdict.words}; charged: {len(shares.endings)}, released: {released}",
         slot=slot.name, charged=len(shares.endings), released=released,
+        settled=len(shares.finished),
     )  # fmt: skip

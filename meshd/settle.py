@@ -9,7 +9,7 @@ from collections.abc import Container
 from typing import NamedTuple
 
 from meshd.broker.cancel import CANCELLED
-from meshd.broker.entry import Refused
+from meshd.broker.entry import Refused, known_envelope
 from meshd.broker.settlement import (
     NO_RESPONSE,
     FollowUp,
@@ -21,6 +21,7 @@ from meshd.broker.settlement import (
     kept,
     retry,
 )
+from meshd.broker.slot import Claimed
 from meshd.claims import Claim
 from meshd.protocol import FAILURES, Envelope, Error, Run, encode_response
 from meshd.reports import Report, Submitted
@@ -33,8 +34,6 @@ from meshd.retry import (
     after_death,
     after_failure,
 )
-
-CAUSE_LIMIT = 200
 
 
 class Ending(NamedTuple):
@@ -85,7 +84,7 @@ class Settler:
     def crash(self, claim: Claim, cause: str, code: str, duration: float, now: float) -> Ending:
         """The runner died under the task: charged apart from its attempts."""
         crashes = claim.envelope.crashes + 1
-        envelope = claim.envelope._replace(crashes=crashes, cause=cause[:CAUSE_LIMIT])
+        envelope = claim.envelope._replace(crashes=crashes, cause=cause)
         run = self._run(claim, now - duration, duration)
         error = Error(code, f"{FAILURES[code]}: {cause}")
         return self._decided(
@@ -95,7 +94,7 @@ class Settler:
     def death(self, claim: Claim, cause: str, now: float) -> Ending:
         """The worker before this one died while the task ran, for a cause of its own."""
         deaths = claim.envelope.deaths + 1
-        envelope = claim.envelope._replace(deaths=deaths, cause=cause[:CAUSE_LIMIT])
+        envelope = claim.envelope._replace(deaths=deaths, cause=cause)
         error = Error("deaths", f"{FAILURES['deaths']}: {cause}")
         return self._decided(
             claim, envelope, self._run(claim, None, 0.0), error, after_death(deaths), "death", now
@@ -136,6 +135,14 @@ class Settler:
         why = refused.why
         settlement = refused.settlement(self._worker_id, self._host, now)
         return Ending(settlement, "failed", why.task_type, why.code, str(why))
+
+    def deadly(self, claimed: Claimed, cause: str, now: float) -> Ending:
+        """Reading the entry has ended worker after worker: it is buried unread."""
+        envelope = known_envelope(claimed)
+        run = Run(envelope.id, None, self._worker_id, envelope.attempts + 1, None, 0.0)
+        error = Error("crashed", f"reading it has ended its worker again and again: {cause}")
+        settlement = dead_letter(claimed.number, envelope, run, "crashed", error, self._host, now)
+        return Ending(settlement, "failed", None, error.code, error.message)
 
     def _failed(
         self, claim: Claim, run: Run, error: Error, now: float, asked: float | None = None

@@ -4,6 +4,7 @@ dead letter that says so. It asks Redis nothing.
 
 from __future__ import annotations
 
+import contextlib
 from typing import NamedTuple
 
 from meshd.broker.settlement import Settlement, dead_letter
@@ -11,6 +12,7 @@ from meshd.broker.slot import Claimed
 from meshd.errors import BadInput
 from meshd.protocol import (
     BAD_INPUT,
+    ENVELOPE_LIMIT,
     Envelope,
     Error,
     Run,
@@ -62,6 +64,16 @@ def read_entry(claimed: Claimed, limit: int, now: float) -> Entry:
     if envelope is None:
         envelope = Envelope(task.id or new_id(), first_at=now)
     return Entry(payload, envelope, task)
+
+
+def known_envelope(claimed: Claimed) -> Envelope:
+    """The envelope of an entry whose payload must not be read; a new one where there is none."""
+    beginning = b"" if isinstance(claimed.entry, int) else claimed.entry[:ENVELOPE_LIMIT]
+    with contextlib.suppress(BadInput):
+        envelope, _ = split_entry(beginning)
+        if envelope is not None:
+            return envelope
+    return Envelope(new_id())
 
 
 def _too_large(size: int, limit: int) -> BadInput:

@@ -9,6 +9,7 @@ from meshd.broker.queue import UNIQUE_SECONDS
 from meshd.protocol import Envelope, Error, Keys, Obituary, Run, Task, encode_response
 
 FREE_UNIQUE = 0
+RELAYED = b">"  # before a follow-up for another kind
 _NOTHING_MORE = pack_all((b"", b"", 0))
 NO_RESPONSE: tuple[bytes, bytes] = (b"", b"")
 
@@ -67,7 +68,7 @@ class FollowUp(NamedTuple):
         urgency = b"u" if self.urgent else b"-"
         if self.kind is None:
             return (urgency, self.payload)
-        return (b">", b"%b%b\n%b" % (urgency, self.kind.encode(), self.payload))
+        return (RELAYED, b"%b%b\n%b" % (urgency, self.kind.encode(), self.payload))
 
 
 def done(

@@ -10,6 +10,10 @@ from meshd.protocol.codes import BAD_INPUT
 from meshd.protocol.names import ENVELOPE_MARK, is_id
 from meshd.protocol.text import dumps
 
+# Beside everything else at its longest this stays below ENVELOPE_LIMIT.
+_CAUSE_LIMIT = 600  # bytes of JSON
+_MOST_BYTES_OF_A_CHARACTER = 12  # beyond the first 65,536 it becomes two escapes
+
 
 class Envelope(NamedTuple):
     """What happened to a task so far; travels before its payload from the first retry on."""
@@ -22,8 +26,11 @@ class Envelope(NamedTuple):
     cause: str = ""
 
     def encode(self) -> bytes:
-        """The envelope's bytes, to be followed by the payload's."""
-        return ENVELOPE_MARK + dumps(self._asdict()) + b"\n"
+        """The envelope's bytes, to be followed by the payload's; never more than ENVELOPE_LIMIT,
+        so `cause` is cut by what it takes there.
+        """
+        fitting = self._replace(cause=_cut(self.cause))
+        return ENVELOPE_MARK + dumps(fitting._asdict()) + b"\n"
 
 
 def split_entry(entry: bytes) -> Tuple[Optional[Envelope], bytes]:
@@ -50,3 +57,11 @@ def _is_sound(envelope: Envelope) -> bool:
         and 0 <= envelope.first_at < 1e15
         and type(envelope.cause) is str
     )
+
+
+def _cut(text: str) -> str:
+    """As much of the beginning as takes _CAUSE_LIMIT bytes of JSON."""
+    text = text[:_CAUSE_LIMIT]
+    while (over := len(dumps(text)) - len('""') - _CAUSE_LIMIT) > 0:
+        text = text[: -max(1, over // _MOST_BYTES_OF_A_CHARACTER)]
+    return text

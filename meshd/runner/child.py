@@ -46,6 +46,7 @@ class Runner:
 
     def serve(self) -> None:
         """Run until the worker is gone. Returns when the handlers cannot be loaded."""
+        current.bind_threads()
         while True:
             received = self._sock.recv(1 << 18)
             if not received:

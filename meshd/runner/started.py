@@ -1,5 +1,7 @@
 """The started file: what a runner was doing, readable by its worker at any time and by anybody
-after both are dead. Memory-mapped, one per runner process, never used again.
+after both are dead. Memory-mapped, one per runner process, never used again. A worker has one of
+the same form, the reading file, of which only word 0 counts: the claim that it is decoding, or
+whose report it is taking.
 
     word 0   claim number that the runner started last          written by the runner
     word 1   claim number that it finished last                 written by the runner
@@ -74,6 +76,10 @@ class StartedFile:
         self._map[at : at + len(encoded)] = encoded
         self._words[_STARTED] = number
         return self._words[_FENCE] < number
+
+    def note(self, number: int) -> None:
+        """Say, in a file of one's own, which claim is being read; 0: none any more."""
+        self._words[_STARTED] = number
 
     def finish(self, number: int) -> None:
         self._words[_FINISHED] = number

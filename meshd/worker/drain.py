@@ -24,7 +24,7 @@ class Drain:
         self._pool = pool
         self._limit = limit  # seconds
         self._stop = Stop()
-        self._deadline = math.inf
+        self._deadline = self._patient_until = math.inf
 
     @property
     def on(self) -> bool:
@@ -54,8 +54,10 @@ class Drain:
             taken = runner.stop_task(STOP_INTERRUPT, now) if interrupt else runner.revoke()
             self._session.give_back(claim.number for claim in taken)
         if not self._session.up and self._pool.held == 0:
-            # What is claimed and not started the next start finds; an outcome has a while yet.
-            hopeless = now >= self._deadline + OUT_OF_REACH_SECONDS
+            # What is claimed and not started the next start finds. An outcome has a while yet, then
+            # it is left to the next start, too.
+            self._patient_until = min(self._patient_until, now + OUT_OF_REACH_SECONDS)
+            hopeless = self._stop.now or now >= self._patient_until
             self.over = hopeless or not self._session.endings
 
     def leave(self, about: Callable[[], bytes]) -> None:

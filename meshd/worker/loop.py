@@ -6,17 +6,18 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from meshd.broker.link import Link
 from meshd.broker.queue import promote, register
-from meshd.broker.slot import ClaimReply, Slot, SlotSettings
+from meshd.broker.settlement import RELAYED
+from meshd.broker.slot import Claimed, ClaimReply, Slot, SlotSettings
 from meshd.claims import Types
 from meshd.config import Instance, KindSettings, Settings
 from meshd.errors import BrokerError, BrokerUnavailable, ClaimLost, HandlerError
-from meshd.estate import read_estate
+from meshd.estate import NO_ESTATE, own_file, read_estate
 from meshd.host import Place
 from meshd.lifecycle import Signals, Timers
 from meshd.logs import Events
@@ -80,7 +81,9 @@ class Worker:
         self._task_log = TaskLog(log)
         self._drain = Drain(self._session, self._pool, settings.worker.drain_timeout)
         self._status = Status(self._session, self._pool, self._outcomes, self._drain, self._kind)
+        self._directory = identity.directory
         self._estate = read_estate(identity.directory)
+        self._reading = own_file(identity.directory)
         self._ready = self._relays_due = self._full = False
         self._beats = 0
         self._deadline = 0.0
@@ -107,9 +110,14 @@ class Worker:
                 self._timers.set("beat", now + BEAT_SECONDS)
                 while not self._drain.over:
                     self._turn()
+                self._outcomes.spool(self._directory)
                 self._pool.part()
-            finally:
                 self._pool.kill_all()
+            finally:
+                # Nothing is left to do here but after a fault of the worker's own.
+                self._pool.leave_to_heirs()
+                if not self._reading.running:
+                    Path(self._reading.path).unlink(missing_ok=True)
                 self._session.close()
                 self._selector.close()
 
@@ -184,15 +192,23 @@ class Worker:
             self._listen()
             reply, settled = session.answer()
         self._digest(reply, settled, now)
+        self._forget_estate()
         if self._relays_due:
             session.relay()
             self._relays_due = False
 
+    def _forget_estate(self) -> None:
+        """Not before what it says is settled: this process may die before that, too."""
+        if self._estate.paths and not self._outcomes.owes_inherited:
+            self._estate.forget()
+            self._estate = NO_ESTATE
+
     def _digest(self, reply: ClaimReply, settled: list[Ending], now: float) -> None:
-        self._feeder.admit(reply.claims, reply.now, now, orders=reply.orders > 0)
+        noted = self._noted(reply.claims)
+        self._feeder.admit(noted, reply.now, now, orders=reply.orders > 0)
         for ending in settled:
             self._beat.counts[ending.outcome] += 1
-            self._relays_due |= b">" in ending.settlement.rest
+            self._relays_due |= RELAYED in ending.settlement.rest
             self._task_log.tell(ending, now)
 
     def _wanted(self, now: float) -> int:
@@ -209,10 +225,11 @@ class Worker:
             slot=self._session.slot.name,
         )
         if reconciled.inherited:
-            self._outcomes.inherited(reconciled.found, self._estate)
-            self._estate.forget()
+            self._outcomes.inherited(self._noted(reconciled.found), self._estate)
+            self._forget_estate()
         elif self._ready and not self._drain.on:
-            self._feeder.admit(reconciled.found, reconciled.redis_now, now, orders=True)
+            noted = self._noted(reconciled.found)
+            self._feeder.admit(noted, reconciled.redis_now, now, orders=True)
         else:
             self._session.give_back(claimed.number for claimed in reconciled.found)
         self._feeder.look_for_orders(now)
@@ -251,10 +268,19 @@ class Worker:
 
     def _hear_of_tasks(self) -> None:
         for event in self._pool.of_tasks():
+            self._reading.note(event.claim.number)
             if isinstance(event, Reported):
                 self._outcomes.reported(event)
             else:
                 self._session.give_back([event.claim.number])
+        self._reading.note(0)
+
+    def _noted(self, claims: Iterable[Claimed]) -> Iterator[Claimed]:
+        """Each is noted as what this process reads, until the next one is asked for."""
+        for claimed in claims:
+            self._reading.note(claimed.number)
+            yield claimed
+        self._reading.note(0)
 
     def _hear_orders(self, now: float) -> None:
         ids = self._session.orders.cancelled()

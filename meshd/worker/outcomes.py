@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 from meshd.broker.slot import Claimed
 from meshd.claims import NO_TYPES, Claim, Types
 from meshd.config import KindSettings
-from meshd.estate import Estate, share_out
+from meshd.estate import Estate, share_out, tell_of_spool
 from meshd.lifecycle import Backoff
 from meshd.logs import Events
 from meshd.runner.started import STOP_INTERRUPT, STOP_TIMEOUT
 from meshd.settle import Ending, Settler
+from meshd.spool import write_spool
 from meshd.worker.feed import Feeder
 from meshd.worker.pool import Died, Reported, was_killed_for
 from meshd.worker.prefetch import Pace
@@ -42,6 +44,7 @@ class Outcomes:
         self._log = log
         self._pauses = Backoff(first=1.0, cap=60.0)
         self._crashes_in_a_row = 0
+        self._inherited: set[int] = set()
 
     def reported(self, event: Reported) -> None:
         """A runner said how its task went."""
@@ -67,9 +70,36 @@ class Outcomes:
         """What a dead worker held in this slot comes to the end that its estate says."""
         types = Types(self._kind, NO_TYPES)
         shares = share_out(found, estate, self._settler, types, self._limit, time.time())
-        for claimed, ending in shares.endings:
+        for claimed, ending in (*shares.endings, *shares.finished):
             self._session.end(claimed, ending)
+            self._inherited.add(claimed.number)
         self._session.give_back(shares.unstarted)
+        tell_of_spool(estate, shares, self._log)
+
+    @property
+    def owes_inherited(self) -> bool:
+        """Whether an inherited end is still to be settled."""
+        self._inherited &= self._session.endings.keys()
+        return bool(self._inherited)
+
+    def spool(self, directory: Path) -> None:
+        """Write down what Redis could not be told, for postmortem and the next start."""
+        endings = self._session.endings.values()
+        if not endings:
+            return
+        number = len(endings)
+        try:
+            path = write_spool(directory, endings)
+        except OSError as error:
+            self._log.error(
+                "spool", f"outcomes that Redis could not be told cannot be written down: {number} "
+                f"({error.strerror}); their tasks run again", outcomes=number,
+            )  # fmt: skip
+            return
+        self._log.warning(
+            "spool", f"outcomes that Redis could not be told are in {path} for the next start: "
+            f"{number}", outcomes=number,
+        )  # fmt: skip
 
     def _charge(self, died: Died, guilty: Claim, now: float) -> None:
         wall = time.time()

@@ -103,6 +103,8 @@ class Pool:
         self._backoff = Backoff(first=0.5, cap=60.0)
         self._spawn_at = 0.0
         self._launched = 0
+        # In a container each life may have the process id of the one before.
+        self._life = f"{os.getpid()}-{os.urandom(4).hex()}"
         self._wanted = kind.runners
         self._most = sys.maxsize if kind.max_tasks is None else kind.max_tasks
 
@@ -118,7 +120,7 @@ class Pool:
         """Start runners until there are as many as the kind wants."""
         while len(self.runners) < self._wanted and now >= self._spawn_at:
             self._launched += 1
-            name = f"{os.getpid()}.{self._launched}"
+            name = f"{self._life}.{self._launched}"
             try:
                 launched = launch(self._python, self._directory, name, os.environ)
             except OSError as error:
@@ -234,12 +236,24 @@ class Pool:
     def kill_all(self) -> None:
         """End every runner and forget what it did."""
         for runner in list(self.runners):
-            runner.kill()
-            select.select([runner.pidfd], [], [], REAP_SECONDS)
-            runner.reap()
+            self._kill(runner)
             self._forget(runner)
         self._of_tasks.clear()
         self._of_runners.clear()
+
+    def leave_to_heirs(self) -> None:
+        """End every runner; the files that say what was running stay for whoever judges it."""
+        for runner in list(self.runners):
+            self._kill(runner)
+            if runner.started.running:
+                self._let_go(runner)
+            else:
+                self._forget(runner)
+
+    def _kill(self, runner: RunnerProcess) -> None:
+        runner.kill()
+        select.select([runner.pidfd], [], [], REAP_SECONDS)
+        runner.reap()
 
     def _serve(self, runner: RunnerProcess) -> None:
         if runner not in self.runners:
@@ -318,6 +332,10 @@ class Pool:
         )
 
     def _forget(self, runner: RunnerProcess) -> None:
+        self._let_go(runner)
+        Path(runner.started.path).unlink(missing_ok=True)
+
+    def _let_go(self, runner: RunnerProcess) -> None:
         # What the handler had spawned must not outlive the process that answered for it.
         runner.kill_group()
         if runner.closed_at is None:

@@ -11,7 +11,6 @@ import socket
 import time
 from collections import deque
 from collections.abc import Container, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from meshd.claims import Claim
@@ -262,11 +261,10 @@ class RunnerProcess:
         return guilty, rest
 
     def close(self) -> None:
-        """Let go of a process that is dead or abandoned."""
+        """Let go of a process that is dead or abandoned; its started file stays."""
         self.sock.close()
         os.close(self.pidfd)
         self.started.close()
-        Path(self.started.path).unlink(missing_ok=True)
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -178,6 +178,29 @@ def test_next_start_charges_by_the_verdict_when_redis_was_away(
     assert "verdict" not in files(own_site)
 
 
+def test_a_verdict_stays_until_it_is_settled(
+    own_site: Site, own_redis: RedisServer, spawn: Spawn
+) -> None:
+    """What the first death means must not be lost in a second one."""
+    task_id = killed_mid_task(own_site)
+    own_redis.stop()
+    postmortem(own_site, spawn, **SEGFAULT)
+    own_redis.start()
+    own_site.redis.close()
+    own_site.redis = own_redis.client()
+    own_site.redis.set(own_site.keys.outbox, "of the wrong type: nothing can be settled")
+    worker = own_site.worker(ready=False)
+    worker.wait_log("WRONGTYPE")
+    worker.kill()
+    own_site.redis.delete(own_site.keys.outbox)
+
+    (own_site.directory / "go").touch()
+    own_site.worker()
+
+    own_site.settled(task_id)
+    assert counted(own_site) == {"crash": 1}
+
+
 def test_redis_that_hangs_is_given_five_seconds(
     own_site: Site, own_redis: RedisServer, spawn: Spawn
 ) -> None:

@@ -264,6 +264,38 @@ def test_a_follow_up_for_another_kind_is_relayed_to_its_queue(site: Site) -> Non
     assert site.redis.llen(site.keys.outbox) == 0
 
 
+def test_a_handlers_threads_submit_with_it(site: Site) -> None:
+    site.worker()
+
+    site.settled(site.push("threads", data={"number": 4}))
+
+    wait_until(lambda: len(site.runs()) == 4, what="the four follow-ups")
+
+
+@pytest.mark.parametrize("meanwhile", ["another task", "no task"])
+def test_a_thread_that_outlives_its_task_submits_nothing_and_is_told_so(
+    site: Site, meanwhile: str
+) -> None:
+    """Finding W45."""
+    site.worker()
+    outlived = site.push("outlived", data={"file": "late"})
+    site.settled(outlived)
+    if meanwhile == "another task":
+        other = site.push("until", data={"file": "go"})
+        site.wait_runs("start until")
+
+    (site.directory / "late").touch()
+    wait_until(lambda: any("refused" in line for line in site.runs()), what="the refusal")
+
+    if meanwhile == "another task":
+        (site.directory / "go").touch()
+        site.settled(other)
+    assert f"task {outlived} has ended" in "".join(site.runs())
+    site.settled(site.push("echo"))
+    assert "late" not in site.runs()
+    assert site.counter("done") == (3 if meanwhile == "another task" else 2)
+
+
 def test_due_tasks_are_promoted_without_a_supervisor_within_ten_seconds(site: Site) -> None:
     site.worker()
     site.redis.zadd(

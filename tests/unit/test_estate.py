@@ -9,7 +9,16 @@ import pytest
 from meshd.broker.slot import Claimed
 from meshd.claims import NO_TYPES, Types
 from meshd.config import KindSettings
-from meshd.estate import UNKNOWN, Estate, Shares, Verdict, read_estate, share_out, write_verdict
+from meshd.estate import (
+    UNKNOWN,
+    Estate,
+    Shares,
+    Verdict,
+    own_file,
+    read_estate,
+    share_out,
+    write_verdict,
+)
 from meshd.protocol import Envelope
 from meshd.runner.started import StartedFile
 from meshd.settle import Settler
@@ -100,8 +109,66 @@ def test_nothing_is_written_where_nothing_ran(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def reading(directory: Path, number: int) -> None:
+    file = own_file(directory)
+    file.note(number)
+    file.close()
+
+
+def test_what_a_worker_was_reading_has_its_verdict(tmp_path: Path) -> None:
+    """Findings 12, W43."""
+    started(tmp_path, "1.1", 5)
+    reading(tmp_path, 7)
+    write_verdict(tmp_path, SEGV)
+    estate = read_estate(tmp_path)
+    assert estate.running == {5: SEGV, 7: SEGV}
+    assert not estate.deadly
+
+
+def test_a_worker_that_read_nothing_charges_nobody(tmp_path: Path) -> None:
+    reading(tmp_path, 0)
+    assert read_estate(tmp_path).running == {}
+
+
+def test_what_two_workers_died_of_reading_is_deadly(tmp_path: Path) -> None:
+    reading(tmp_path, 7)
+    write_verdict(tmp_path, SEGV)
+    reading(tmp_path, 7)
+    reading(tmp_path, 8)
+    estate = read_estate(tmp_path)
+    assert (estate.running[7], set(estate.deadly)) == (SEGV, {7})
+
+
+def test_a_runner_and_its_worker_are_not_two_readers(tmp_path: Path) -> None:
+    """The worker died while it took the report of what its runner had just finished."""
+    started(tmp_path, "1.1", 7)
+    reading(tmp_path, 7)
+    assert not read_estate(tmp_path).deadly
+
+
+@pytest.mark.parametrize(
+    ("entry", "task_id"),
+    [
+        (Envelope("i", attempts=2).encode() + b'{"type":"x","id":"other"}', "i"),
+        (b'{"type":"x"}', None),
+        (b"\x1f", None),
+        (b'\x1f{"id":"' + b"x" * 5000, None),
+        (5_000_000, None),
+    ],
+)
+def test_what_is_deadly_is_buried_unread(entry: bytes | int, task_id: str | None) -> None:
+    estate = Estate({1: SEGV}, [], {1})
+    types = Types(KindSettings(handlers=()), NO_TYPES)
+    shares = share_out([Claimed(1, entry)], estate, Settler("w", "h", "a"), types, 1000, 0.0)
+    ((_, ending),) = shares.endings
+    assert (ending.settlement.verb, ending.code) == ("bury", "crashed")
+    assert "SIGSEGV" in ending.message
+    assert ending.settlement.task_id == task_id or task_id is None
+
+
 def test_everything_is_forgotten_together(tmp_path: Path) -> None:
     started(tmp_path, "1.1", 5)
+    reading(tmp_path, 6)
     write_verdict(tmp_path, KILL)
     read_estate(tmp_path).forget()
     assert list(tmp_path.iterdir()) == []
@@ -119,7 +186,7 @@ def test_only_what_was_running_is_charged() -> None:
 
 def test_ordinary_stop_charges_nobody() -> None:
     """Finding 22."""
-    assert shares_of(Estate({1: STOPPED}, []), b'{"type":"x"}') == Shares([], [1])
+    assert shares_of(Estate({1: STOPPED}, []), b'{"type":"x"}') == Shares([], [1], [], [])
 
 
 def test_death_is_recorded_and_not_a_crash() -> None:

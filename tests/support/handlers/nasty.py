@@ -7,10 +7,11 @@ import errno
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
-from meshd import BadData, Discard, Retry, TaskInterrupted, current_task, submit, task
+from meshd import BadData, Discard, MeshdError, Retry, TaskInterrupted, current_task, submit, task
 
 DIRECTORY = Path(os.environ["MESHD_TEST_DIRECTORY"])
 
@@ -213,3 +214,46 @@ def length_twice(text):
     if current_task().attempt == 1:
         raise Retry("once more", after=0.1)
     return len(text)
+
+
+@task("outlived")
+def outlived(file):
+    """Leave a thread behind that submits when the file comes."""
+
+    def submit_late():
+        wait_for(file)
+        try:
+            submit("noted", {"name": "late"})
+        except MeshdError as error:
+            note(f"refused: {error}")
+        else:
+            note("submitted late")
+
+    threading.Thread(target=submit_late, daemon=True).start()
+    return "outlived"
+
+
+@task("threads")
+def threads(number):
+    """Submit from threads that are waited for."""
+    started = [
+        threading.Thread(target=submit, args=("noted", {"name": f"from thread {n}"}))
+        for n in range(number)
+    ]
+    for thread in started:
+        thread.start()
+    for thread in started:
+        thread.join()
+
+
+@task("until.raise")
+def until_raise(file):
+    until(file)
+    raise ValueError("after waiting")
+
+
+@task("until.submits")
+def until_submits(file):
+    submit("noted", {"name": "follow-up"})
+    submit("noted", {"name": "elsewhere"}, kind="b")
+    return until(file)
