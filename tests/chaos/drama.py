@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +12,7 @@ from tests.chaos.actor import Actor
 from tests.chaos.ledger import Ledger, read_disturbances, read_executions, read_submissions
 from tests.chaos.plan import plan
 from tests.chaos.producers import producers
-from tests.chaos.remains import on_the_way, strays, survey
+from tests.chaos.remains import Remains, on_the_way, strays, survey
 from tests.chaos.stage import Stage
 from tests.chaos.stranger import Stranger
 from tests.chaos.tormentor import Tormentor
@@ -26,22 +26,8 @@ PROGRESS_SECONDS: Final = 5.0
 
 def play(seconds: float, seed: int, directory: Path, say: Callable[[str], None]) -> Evidence:
     """Torment for `seconds`, and as long as it takes until all is quiet; what is known then."""
-    ledger = Ledger(directory)
-    with Stage(directory, ledger) as stage:
-        url = stage.server.url
-        cast = (Stranger(url, ledger.executed), *producers(seed, url, ledger))
-        with _on_stage(cast):
-            Tormentor(stage).carry_out(plan(seed, seconds), seconds, _progress(stage, ledger, say))
-            stage.put_right()
-            for producer in cast[1:]:
-                producer.stop()
-            surprises = _quiet(stage, say)
-        stage.stop()
-        surprises += [f"nobody knows of {place}" for place in strays(stage.redis)]
-        remains = survey(stage.redis)
-        surprises += stage.surprises()
-    surprises += [f"{actor.name}: {actor.failure!r}" for actor in cast if actor.failure]
-    ledger.close()
+    with contextlib.closing(Ledger(directory)) as ledger:
+        remains, surprises = _played(seconds, seed, ledger, say)
     return Evidence(
         read_submissions(ledger.submissions),
         read_executions(ledger.executions),
@@ -51,7 +37,27 @@ def play(seconds: float, seed: int, directory: Path, say: Callable[[str], None])
     )
 
 
-@contextmanager
+def _played(
+    seconds: float, seed: int, ledger: Ledger, say: Callable[[str], None]
+) -> tuple[Remains, list[str]]:
+    with Stage(ledger) as stage:
+        url = stage.server.url
+        worker, submitters = Stranger(url, ledger.executed), producers(seed, url, ledger)
+        cast = (worker, *submitters)
+        with _on_stage(cast):
+            Tormentor(stage).carry_out(plan(seed, seconds), seconds, _progress(stage, ledger, say))
+            stage.put_right()
+            for producer in submitters:
+                producer.stop()
+            surprises = _quiet(stage, say)
+        stage.stop()
+        surprises += [f"nobody knows of {place}" for place in strays(stage.redis)]
+        surprises += [f"{actor.name}: {actor.failure!r}" for actor in cast if actor.failure]
+        surprises += stage.surprises()
+        return survey(stage.redis), surprises
+
+
+@contextlib.contextmanager
 def _on_stage(cast: Sequence[Actor]) -> Iterator[None]:
     """Everybody takes part, and nobody longer than this block."""
     for actor in cast:

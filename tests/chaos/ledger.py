@@ -67,6 +67,7 @@ class Ledger:
     """The files of one run."""
 
     def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self.executions = directory / "executions"
         self.submissions = directory / "submissions"
         self.disturbances = directory / "disturbances"

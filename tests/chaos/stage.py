@@ -44,12 +44,12 @@ runners = 2
 
 
 class Stage:
-    """`with Stage(...) as stage:` everything runs; the host `near` reaches Redis directly, the
-    others through a cable of their own.
+    """`with Stage(ledger) as stage:` everything runs. Supervisors, and the workers of the host
+    `near`, reach Redis directly, other workers through the cable of their host.
     """
 
-    def __init__(self, directory: Path, ledger: Ledger) -> None:
-        self.directory = directory
+    def __init__(self, ledger: Ledger) -> None:
+        self.directory = ledger.directory
         self.ledger = ledger
         self.server = RedisServer(appendonly="yes", appendfsync="always")
         self.redis: Any = None  # redis-py types every reply as bytes or str
@@ -174,7 +174,8 @@ class Stage:
         )  # fmt: skip
 
     def _unit(self, what: str, instance: str, host: str) -> Unit:
-        cable = self.cables.get(host)
+        # What is published would fill the cable of a supervisor that is frozen.
+        cable = self.cables.get(host) if what == "worker" else None
         folder = self.directory / host
         environment = {
             "MESHD_CONFIG": str(self.directory / "meshd.toml"),
