@@ -5,7 +5,7 @@ left to chance.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 CYCLE_SECONDS: Final = 60.0
@@ -20,6 +20,10 @@ OUTAGE_SECONDS: Final = 23.0
 #: While a host is missed, somebody must be able to notice it: a supervisor begins anew with the
 #: 20 s whenever it loses Redis.
 CALM: Final = (16.0, 50.0)
+#: Whoever is to be missed is caught with something in hand, for which there must be a Redis: until
+#: then only daemons are disturbed.
+OPENING_SECONDS: Final = 3.0
+NAP_BEGINS: Final = (16.5, 19.0)
 
 
 class Act(NamedTuple):
@@ -34,11 +38,16 @@ class Act(NamedTuple):
     postmortem: bool
 
 
+Choices = Mapping[str, tuple[float, tuple[float, float]]]
+
 #: What may happen at any time: weight, and how long it lasts (seconds, from and to).
-_CALM: Final = {
+_OPENING: Final[Choices] = {
     "kill.runner": (26, (0, 0)),
     "kill.worker": (18, (0, 0)),
     "freeze.runner": (8, (0.2, 3.0)),
+}
+_CALM: Final[Choices] = {
+    **_OPENING,
     "freeze.worker": (8, (0.2, 4.0)),
     "cut.cable": (5, (0, 0)),
     "pull.cable": (3, (0.5, 3.0)),
@@ -48,7 +57,7 @@ _CALM: Final = {
     "scale.up": (3, (2.0, 6.0)),
 }
 #: What would keep a supervisor from noticing that a host is lost.
-_ROUGH: Final = {
+_ROUGH: Final[Choices] = {
     **_CALM,
     "kill.supervisor": (6, (0, 0)),
     "freeze.supervisor": (3, (0.5, 6.0)),
@@ -79,15 +88,21 @@ def _great(dice: random.Random, cycle: int) -> Iterator[Act]:
         what = dice.choice(("kill.redis", "freeze.redis"))
         yield Act(dice.uniform(18, 24), what, OUTAGE_SECONDS, dice.random(), postmortem=True)
         return
-    yield Act(dice.uniform(1.5, 3.0), "lose.host", LOSS_SECONDS, dice.random(), postmortem=False)
-    yield Act(dice.uniform(6.0, 12.0), "nap.worker", NAP_SECONDS, dice.random(), postmortem=True)
+    yield Act(dice.uniform(1.0, 2.0), "lose.host", LOSS_SECONDS, dice.random(), postmortem=False)
+    yield Act(dice.uniform(*NAP_BEGINS), "nap.worker", NAP_SECONDS, dice.random(), postmortem=True)
 
 
 def _small(dice: random.Random) -> Iterator[Act]:
     at = dice.expovariate(1 / MEAN_PAUSE_SECONDS)
     while at < CYCLE_SECONDS:
-        choices = _CALM if CALM[0] <= at < CALM[1] else _ROUGH
+        choices = _choices(at)
         (what,) = dice.choices(list(choices), [weight for weight, _ in choices.values()])
         lasts = dice.uniform(*choices[what][1])
         yield Act(at, what, lasts, dice.random(), postmortem=dice.random() < 0.7)
         at += dice.expovariate(1 / MEAN_PAUSE_SECONDS)
+
+
+def _choices(at: float) -> Choices:
+    if at < OPENING_SECONDS:
+        return _OPENING
+    return _CALM if CALM[0] <= at < CALM[1] else _ROUGH

@@ -19,7 +19,11 @@ from tests.chaos.plan import Act
 from tests.chaos.stage import Stage
 from tests.chaos.units import Unit
 
-LOSS_WAITS_SECONDS = 3.0
+CATCH_SECONDS = 7.0
+#: What is over at its time, however late it began.
+AS_PLANNED = frozenset(("lose.host",))
+SENT_SECONDS = 0.01
+BETWEEN_SECONDS = 0.005
 LOST_HOST = "far"
 NAPPING_HOST = "mid"
 _STEP_SECONDS = 0.02
@@ -69,7 +73,7 @@ class Tormentor:
                 act = to_come.pop()
                 undo = self._acts[act.what](act)
                 if undo is not None:
-                    over = time.monotonic() - began + act.lasts
+                    over = (now if act.what in AS_PLANNED else time.monotonic() - began) + act.lasts
                     heapq.heappush(self._undo, (over, next(self._order), undo))
             tick()
             self._idle.wait(_STEP_SECONDS)
@@ -100,11 +104,46 @@ class Tormentor:
 
     def _nap(self, act: Act) -> Undo | None:
         """One that has something in hand sleeps longer than its lease."""
-        unit = self._busy([unit for unit in self._workers() if unit.host == NAPPING_HOST], act.pick)
-        return None if unit is None else self._put_to_sleep(unit)
+        unit = _picked(self._stage.of(NAPPING_HOST), act.pick)
+        assert unit is not None
+        return self._put_to_sleep(unit) if self._caught(unit) else None
+
+    def _lose_host(self, act: Act) -> Undo:
+        """Of its two workers one is gone, and one is out of reach with everything that it holds."""
+        gone, frozen = self._stage.of(LOST_HOST)
+        if act.pick < 0.5:
+            gone, frozen = frozen, gone
+        undo: list[Undo] = []
+        if self._caught(gone):
+            gone.lose()
+            self._missed.add(gone)
+            undo.append(lambda: self._come_back(gone))
+        if self._caught(frozen):
+            undo.append(self._put_to_sleep(frozen))
+
+        def come_back() -> None:
+            for undone in undo:
+                undone()
+
+        return come_back
+
+    def _caught(self, unit: Unit) -> bool:
+        """Freeze it while it holds something that it cannot settle any more."""
+
+        def holds() -> bool:
+            if not self._stage.holds(unit):
+                return False
+            self._idle.wait(SENT_SECONDS)  # what it has sent already may yet be settled
+            return self._stage.holds(unit) > 0
+
+        until = time.monotonic() + CATCH_SECONDS
+        while time.monotonic() < until:
+            if unit not in self._missed and unit.catch(holds):
+                return True
+            self._idle.wait(BETWEEN_SECONDS)
+        return False
 
     def _put_to_sleep(self, unit: Unit) -> Undo:
-        unit.freeze()
         self._missed.add(unit)
 
         def wake() -> None:
@@ -113,34 +152,9 @@ class Tormentor:
 
         return wake
 
-    def _lose_host(self, act: Act) -> Undo | None:
-        """Of its two workers one is gone, and one is out of reach with everything that it holds."""
-        workers = [unit for unit in self._workers() if unit.host == LOST_HOST]
-        if len(workers) < 2:
-            return None
-        gone, frozen = workers if act.pick < 0.5 else reversed(workers)
-        self._busy([gone], 0.0)
-        gone.lose()
-        self._missed.add(gone)
-        self._busy([frozen], 0.0)
-        wake = self._put_to_sleep(frozen)
-
-        def come_back() -> None:
-            self._missed.discard(gone)
-            gone.start()
-            wake()
-
-        return come_back
-
-    def _busy(self, units: list[Unit], pick: float) -> Unit | None:
-        """One that holds claims, if one does within a while; else any."""
-        until = time.monotonic() + LOSS_WAITS_SECONDS
-        while units and time.monotonic() < until:
-            busy = [unit for unit in units if self._stage.holds(unit)]
-            if busy:
-                return _picked(busy, pick)
-            self._idle.wait(0.001)
-        return _picked(units, pick)
+    def _come_back(self, unit: Unit) -> None:
+        self._missed.discard(unit)
+        unit.start()
 
     def _scale_down(self, act: Act) -> Undo | None:
         unit = _picked(self._workers(), act.pick)

@@ -111,6 +111,22 @@ class Unit:
     def freeze(self) -> None:
         self._frozen = self._signal(signal.SIGSTOP, "freeze")
 
+    def catch(self, guilty: Callable[[], bool]) -> bool:
+        """Freeze it in a moment in which it is `guilty`. False: just now it was not, or did not
+        run, and nothing has happened to it.
+        """
+        daemon = self._daemon
+        if daemon is None or not self.runs:
+            return False
+        now = time.time()
+        daemon.signal(signal.SIGSTOP)
+        if not guilty():
+            daemon.signal(signal.SIGCONT)
+            return False
+        self._frozen = Disturbance(f"freeze.{self.what}", self.name, daemon.pid, now, now)
+        self._record(self._frozen)
+        return True
+
     def thaw(self) -> None:
         """Say how long it was frozen, and let it go on."""
         frozen, self._frozen = self._frozen, None

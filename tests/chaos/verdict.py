@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tests.chaos.explanation import Again, Explanations
 from tests.chaos.ledger import Disturbance, Execution, Submission
 from tests.chaos.mix import ENDINGS, children
 from tests.chaos.remains import Remains
+
+LOST: Final = 45.0  # seconds after which the tasks of a lost host must be back
 
 
 class Evidence(NamedTuple):
@@ -54,6 +56,7 @@ def judge(evidence: Evidence) -> Verdict:
     faults += [Fault("", surprise) for surprise in evidence.surprises]
     faults += _of_places(evidence.remains)
     faults += _of_counters(evidence.remains, ends)
+    faults += _of_hosts(evidence)
     expected = _expected(evidence.submissions, ends)
     for submission in expected.values():
         runs = evidence.executions.get(submission.id, [])
@@ -111,6 +114,13 @@ def _of_counters(remains: Remains, ends: Mapping[str, str]) -> Iterator[Fault]:
         counted = remains.stats[counter]
         if counted != number:
             yield Fault("", f"the counter {counter} says {counted}, but {number} {what}")
+
+
+def _of_hosts(evidence: Evidence) -> Iterator[Fault]:
+    """Whoever is frozen that long was frozen with tasks in hand, and others must have run them."""
+    away = [d for d in evidence.disturbances if d.what == "thaw.worker" and d.until - d.at > LOST]
+    if away and not evidence.remains.stats["recover"]:
+        yield Fault("", f"{away[0].whom} was away for {LOST:.0f} s, and nobody has recovered it")
 
 
 def _expected(submissions: list[Submission], ends: Mapping[str, str]) -> dict[str, Submission]:

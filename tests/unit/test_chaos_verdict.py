@@ -202,6 +202,13 @@ def test_surprise_is_red() -> None:
     red(evidence(surprises=["worker a1 ended with status 70"]), "worker a1 ended with status 70")
 
 
+def test_lost_host_that_nobody_recovered_is_red() -> None:
+    away = Disturbance("thaw.worker", "worker a3 of far", 30, 100.0, 147.0)
+    red(evidence(disturbances=[away]), "a3 of far was away for 45 s, and nobody has recovered it")
+    recovered = remains(stats=Counter(done=1, bury=1, recover=1))
+    assert not wrong(evidence(disturbances=[away], remains=recovered))
+
+
 # --- executions ---------------------------------------------------------------------------------
 
 SECOND = Execution("one", 1, 0, runner=21, worker=20, began=200.0, how="end", ended=201.0)
