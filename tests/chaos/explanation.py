@@ -16,6 +16,8 @@ from tests.chaos.stage import DRAIN_SECONDS
 
 #: The lease may have been renewed 5 s before: 15 s until it lapses, and 20 s of missing it.
 LOST_AFTER_SECONDS: Final = 35.0
+#: A worker that wakes runs what it had claimed until Redis has told it that others have, too.
+STALE_SECONDS: Final = 6.0
 _CLOCK_SECONDS: Final = 0.2
 _ENDS_A_WORKER: Final = frozenset(("kill.worker", "lose.worker"))
 _OUTAGES: Final = frozenset(("redis.back", "cable.back", "silence.cable"))
@@ -56,6 +58,13 @@ class Explanations:
         for disturbance in self._of.get(first.worker, []):
             if self._ended(disturbance, first, second):
                 return Again(first, second, disturbance.what, disturbance)
+        for disturbance in self._of.get(second.worker, []):
+            if (
+                _was_lost(disturbance)
+                and _on_waking(disturbance, second)
+                and (first.began >= disturbance.at + LOST_AFTER_SECONDS)
+            ):
+                return Again(first, second, "stale claim")
         return Again(first, second, None)
 
     def _ended(self, disturbance: Disturbance, first: Execution, second: Execution) -> bool:
@@ -67,10 +76,9 @@ class Explanations:
         if disturbance.what == "stop.worker":
             return self._cut_short(disturbance, first, second)
         return (
-            disturbance.what == "thaw.worker"
+            _was_lost(disturbance)
             and second.began - disturbance.at >= LOST_AFTER_SECONDS
-            and disturbance.until - disturbance.at >= LOST_AFTER_SECONDS
-            and first.began <= disturbance.until
+            and first.began <= disturbance.until + STALE_SECONDS
         )
 
     def _cut_short(self, stop: Disturbance, first: Execution, second: Execution) -> bool:
@@ -81,3 +89,14 @@ class Explanations:
         if first.how == "cut" or first.ended is None or first.ended >= in_time:
             return True
         return any(out.at <= second.began and out.until >= stop.at for out in self._outages)
+
+
+def _was_lost(disturbance: Disturbance) -> bool:
+    """Whether it kept a worker away until others may have run its tasks."""
+    away = disturbance.until - disturbance.at
+    return disturbance.what == "thaw.worker" and away >= LOST_AFTER_SECONDS
+
+
+def _on_waking(disturbance: Disturbance, execution: Execution) -> bool:
+    """Whether it began before its worker could hear that it had been given up."""
+    return disturbance.until <= execution.began <= disturbance.until + STALE_SECONDS

@@ -242,7 +242,7 @@ def test_second_execution_is_explained_by_what_ended_the_first_process(
         Disturbance("kill.worker", "too late", 10, 200.5, 200.5),
         Disturbance("freeze.worker", "not known for how long", 10, 101.0, 101.0),
         Disturbance("thaw.worker", "frozen too briefly", 10, 101.0, 128.0),
-        Disturbance("thaw.worker", "frozen before it began", 10, 50.0, 95.0),
+        Disturbance("thaw.worker", "frozen before it began", 10, 40.0, 85.0),
         Disturbance("kill.redis", "redis", 0, 101.0, 101.0),
         Disturbance("redis.back", "redis", 0, 101.0, 125.0),
         Disturbance("cut.cable", "mid", 0, 101.0, 101.0),
@@ -253,6 +253,20 @@ def test_second_execution_is_explained_by_what_ended_the_first_process(
 )
 def test_second_execution_is_not_explained_by_anything_else(disturbance: Disturbance) -> None:
     red(evidence(SECOND, disturbances=[disturbance]), "nothing explains it")
+
+
+@pytest.mark.parametrize(
+    ("at", "until", "explained"),
+    [(60.0, 199.9, True), (60.0, 190.0, False), (70.0, 199.9, False), (170.0, 199.9, False)],
+    ids=["on waking", "long awake", "recovered too early", "frozen too briefly"],
+)
+def test_stale_claim_of_a_worker_that_was_lost_explains_that_it_ran_again(
+    at: float, until: float, explained: bool
+) -> None:
+    away = Disturbance("thaw.worker", "a3", 20, at, until)
+    recovered = remains(stats=Counter(done=1, bury=1, recover=1))
+    known = evidence(SECOND, disturbances=[away], remains=recovered)
+    assert judge(known).green == explained
 
 
 STOP = Disturbance("stop.worker", "a1", 10, 100.5, 100.5)
