@@ -6,13 +6,16 @@ BIN    := $(VENV)/bin
 OLD    := .venv-redis4
 PIP    := -m pip --disable-pip-version-check --quiet install
 TESTS  ?= tests
+CHAOS_SECONDS ?= 60
+CHAOS_SEED    ?= # any, which it prints
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format format-check lint types imports budgets \
-        test-matrix test-redis4 bench bench-recovery redis-server iproute2 clean
+        test-matrix test-redis4 chaos chaos-mutations bench bench-recovery redis-server iproute2 \
+        clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## start everything in the foreground and run every built-in task
 	@$(BIN)/meshd dev --demo
@@ -46,6 +49,12 @@ test-matrix: test-redis4 test ## the tests on the oldest redis-py (4.3.4, no hir
 # redis-py 4.3.4 leaves the socket of a failed connect to the garbage collector, which says so.
 test-redis4: $(OLD)/.dev redis-server iproute2
 	$(OLD)/bin/python -m pytest -W ignore::ResourceWarning tests/unit tests/redis tests/processes
+
+chaos: $(VENV)/.dev redis-server ## kill, freeze and cut off everything, and count (CHAOS_SECONDS=3600 CHAOS_SEED=7)
+	$(BIN)/python -m tests.chaos --seconds $(CHAOS_SECONDS) $(if $(strip $(CHAOS_SEED)),--seed $(CHAOS_SEED))
+
+chaos-mutations: $(VENV)/.dev redis-server ## the same over copies that are broken on purpose: all must be red
+	$(BIN)/python -m tests.chaos.mutations --seconds $(CHAOS_SECONDS)
 
 bench: $(VENV)/.dev redis-server ## the first numbers: throughput, latency, start, memory
 	$(BIN)/python -m bench.numbers --json bench/results/numbers.jsonl \

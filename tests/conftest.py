@@ -101,6 +101,12 @@ def _emptied(url: str, client: redis.Redis) -> Iterator[str]:
         assert not undeclared, f"keys without TTL that no list declares: {undeclared}"
 
 
+@pytest.fixture
+def redis_server_program() -> None:
+    """For a test that starts its servers itself."""
+    _require_redis_server()
+
+
 def _require_redis_server() -> None:
     if shutil.which(PROGRAM) is None:
         pytest.skip(f"needs {PROGRAM} (apt install redis-server)")
