@@ -9,6 +9,8 @@ import pytest
 from tests.redis.raw import RawQueue
 from tests.support.redis_server import connect
 
+pytest.register_assert_rewrite("tests.redis.machine")
+
 
 @pytest.fixture
 def queue(redis_url: str) -> Iterator[RawQueue]:

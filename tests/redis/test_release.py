@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from meshd.broker.settlement import done
 from meshd.errors import BrokerError
@@ -154,3 +155,32 @@ def test_late_release_takes_no_effect(any_queue: RawQueue) -> None:
     before = any_queue.everything()
     refused_as_lost(lambda: former.release(*numbers))
     assert any_queue.everything() == before
+
+
+# Few different ones, so that equal entries meet.
+@given(
+    entries=st.lists(st.sampled_from([b"", b"same", b"\n"]) | st.binary(), min_size=1, max_size=30),
+    batches=st.lists(st.integers(0, 8), max_size=4),
+    landing=st.integers(0, 3),
+    data=st.data(),
+)
+@settings(
+    max_examples=100,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_what_is_taken_and_released_lies_as_it_lay(
+    queue: RawQueue, entries: list[bytes], batches: list[int], landing: int, data: st.DataObject
+) -> None:
+    queue.redis.flushall()
+    worker = queue.worker()
+    queue.push(*entries)
+    numbers = [claim.number for wanted in batches for claim in worker.claim(wanted).claims]
+    for _ in range(min(landing, len(queue.waiting()))):
+        worker.wait()
+        worker.link.receive()
+    worker.release(*data.draw(st.permutations(numbers)))
+    assert queue.waiting() == entries
+    assert not queue.claimed()
+    worker.link.close()
