@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from meshd.broker.cancel import CANCELLED
 from meshd.broker.link import Argument, Link
 from meshd.broker.outbox import relay_outbox
 from meshd.broker.settlement import (
@@ -14,6 +15,7 @@ from meshd.broker.settlement import (
     Settlement,
     Unique,
     bury,
+    cancelled,
     dead_letter,
     done,
     retry,
@@ -125,6 +127,10 @@ def end(how: str, number: int, job: Job | None, serial: int, more: Sequence[More
         return End("done", number, job, response, "done", more=tuple(more))
     if how == "bury":
         return _burial(number, job, task_id, serial)
+    if how == "cancel":
+        run = Run(task_id, "x", "worker", serial, None, 0.0)
+        told = cancelled(number, run, CANCELLED, float(serial))
+        return End("cancel", number, job, told.stored, "cancel")
     if how == "postpone":
         return End("retry", number, job, b"", "postpone", delay=60.0)
     delay = {"retry": 60.0, "crash": 0.0}[how]
@@ -152,6 +158,8 @@ def settlement(end: End) -> Settlement:
         return done(end.number, task_id, response, freed, follow_ups)
     if end.verb == "bury":
         return bury(end.number, task_id, response, obituary=end.obituary, unique=freed)
+    if end.verb == "cancel":
+        return Settlement("cancel", end.number, task_id, *response, freed, ())
     kept = None if name is None else Unique(name, KEEP_MS)
     return retry(
         end.number, task_id, response, delay=end.delay, envelope=end.envelope,

@@ -94,6 +94,7 @@ class Queue:
     uniques: dict[str, str] = field(default_factory=dict)  # key -> id of the holder
     known: dict[str, bytes] = field(default_factory=dict)
     relayed: dict[str, bytes] = field(default_factory=dict)
+    orders: set[str] = field(default_factory=set)  # ids of tasks that are to be cancelled
     paused: bool = False
 
     # --- producers
@@ -200,6 +201,8 @@ class Queue:
         if job is None:
             return 0
         match end.verb:
+            case "cancel":
+                job.lives = False
             case "done":
                 job.lives = False
                 self._follow_up(f"{slot}:{end.number}", end.more)
@@ -209,10 +212,15 @@ class Queue:
                 self.dead[end.obituary + job.entry] = job
         if end.response:
             self.results[job.id] = end.response
-        if end.verb != "retry" and job.unique and self.uniques.get(job.unique) == job.id:
-            del self.uniques[job.unique]
+        if end.verb != "retry":
+            self._free(job)
         self._count(end.counter, 1)
         return 1
+
+    def _free(self, job: Job) -> None:
+        self.orders.discard(job.id)
+        if job.unique and self.uniques.get(job.unique) == job.id:
+            del self.uniques[job.unique]
 
     def _again(self, job: Job, end: End) -> None:
         job.envelope = end.envelope or job.envelope
@@ -243,6 +251,22 @@ class Queue:
         self._count("promote", moved)
         return moved
 
+    def order(self, task_id: str, seen: bytes | None) -> bytes | None:
+        """That a task be cancelled; the result, when it is not the one that was seen."""
+        result = self.results.get(task_id)
+        if result != seen:
+            return result
+        self.orders.add(task_id)
+        return None
+
+    def cancel(self, job: Job, response: bytes) -> None:
+        """One that is scheduled."""
+        self.scheduled = [(urgency, other) for urgency, other in self.scheduled if other is not job]
+        job.lives = False
+        self.results[job.id] = response
+        self._free(job)
+        self._count("cancel", 1)
+
     def revive(self, letters: Iterable[tuple[bytes, Job]], fresh: Mapping[Job, bytes]) -> list[str]:
         """`letters` are obituary and entry, and what they once were; `fresh` the envelopes that
         they get. Of each what becomes of it, or the id of the task that holds its unique key.
@@ -265,6 +289,7 @@ class Queue:
         job.envelope = envelope
         self.waiting.append(job)
         self.results.pop(job.id, None)
+        self.orders.discard(job.id)
         if job.unique:
             self.uniques[job.unique] = job.id
         self._count("revive", 1)

@@ -132,6 +132,7 @@ def _found(seen: Seen, kind: str) -> dict[str, Any]:
         "leases": {slot: owner.decode() for slot, owner in seen.under(f"{tag}lease:").items()},
         "about": seen.under(f"{tag}about:").keys(),
         "limits": seen.pairs(f"{tag}limits"),
+        "orders": {task_id.decode() for task_id in seen.rows(f"{tag}cancelled")},
         "paused": f"{tag}paused" in seen.values,
     }
 
@@ -159,6 +160,7 @@ def _expected(queue: Queue) -> dict[str, Any]:
         "leases": {slot: seat.leased_to for slot, seat in seats if seat.leased_to is not None},
         "about": {slot for slot, seat in seats if seat.described},
         "limits": limits,
+        "orders": queue.orders,
         "paused": queue.paused,
     }
 

@@ -4,11 +4,13 @@ hold what the model holds. What concerns no single step lies in `model` and `rea
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from meshd.broker import queue as verbs
+from meshd.broker import cancel, queue as verbs
 from meshd.broker.dead import purge, revive
 from meshd.broker.outbox import relay_outbox
 from meshd.broker.recovery import recover, survey
@@ -23,7 +25,7 @@ from tests.redis.machine.acting import (
 from tests.redis.machine.model import Job
 from tests.redis.machine.world import LATE, MAX_LENGTHS, SHAPES, SLOTS, World
 
-ENDS = ("done", "done and more", "retry", "crash", "postpone", "bury", "bury")
+ENDS = ("done", "done and more", "retry", "crash", "postpone", "bury", "bury", "cancel")
 
 kinds = st.sampled_from(sorted(MAX_LENGTHS))
 slots = st.sampled_from(sorted(SLOTS))
@@ -225,6 +227,38 @@ class Machine(World):
         letters = self.pick_letters(kind, picks, stale=stale)
         removed = self.queues[kind].purge(letter.member[PREFIX_LENGTH:] for letter in letters)
         assert sum(purge(self.link, self.raw[kind].keys, letters)) == removed
+
+    @rule(kind=kinds, which=st.integers(0, 60), stale=seldom, lost=seldom)
+    def order(self, kind: str, which: int, stale: bool, lost: bool) -> None:
+        """That a task be cancelled; `stale`: its result has come since it was looked at."""
+        ids = sorted(job.id for job in self.jobs.values() if job.lives)
+        if ids:
+            task_id, queue = ids[which % len(ids)], self.queues[kind]
+            seen = None if stale else queue.results.get(task_id)
+            expected = queue.order(task_id, seen)
+            keys = self.raw[kind].keys
+            reply = self.heard(lost, lambda link: (cancel.order(link, keys, task_id, seen),))
+            assert reply is None or reply == (expected,)
+
+    @rule(kind=kinds, picks=picks, stale=seldom, lost=seldom)
+    def cancel_scheduled(self, kind: str, picks: list[int], stale: bool, lost: bool) -> None:
+        """`stale`: who cancels has looked a while ago."""
+        queue, keys = self.queues[kind], self.raw[kind].keys
+        if not stale:
+            ids = {job.id for _, job in queue.scheduled}
+            self.found[kind] = list(cancel.scheduled(self.link, keys, ids))
+        for pick in picks[: len(self.found[kind])]:
+            found = self.found[kind][pick % len(self.found[kind])]
+            entry = found.member[PREFIX_LENGTH:]
+            jobs = [job for _, job in queue.scheduled if job.entry == entry]
+            end = functools.partial(
+                cancel.cancel, keys=keys, found=found, now=float(self.next_serial())
+            )
+            assert self.heard(lost, end) in (None, bool(jobs))
+            for job in jobs:
+                response = self.redis.get(keys.result(job.id))
+                assert b'"status":"cancelled"' in response
+                queue.cancel(job, response)
 
     @rule(kind=kinds, how=st.sampled_from(["cut", "overtaken", "whole"]))
     def relay(self, kind: str, how: str) -> None:

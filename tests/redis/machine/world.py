@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
+from meshd.broker.cancel import Scheduled
 from meshd.broker.dead import Letter, Wanted, find
 from meshd.broker.link import Link
 from meshd.broker.recovery import Sight
@@ -33,7 +34,8 @@ LATE: Final = ("claim", "release", "beat", "detach", "resume")
 
 class World(RuleBasedStateMachine):
     """Two kinds, three slots. `latest`: who used a slot last, and may have lost it; `formers`: who
-    did before. `sights` and `letters`: what a supervisor and an operator have seen, maybe long ago.
+    did before. `sights`, `letters` and `found`: what a supervisor and operators have seen, maybe a
+    while ago.
     """
 
     def __init__(self, url: str, client: Any) -> None:
@@ -52,6 +54,7 @@ class World(RuleBasedStateMachine):
         self.formers: list[tuple[str, Process]] = []
         self.sights: dict[str, list[Sight]] = {kind: [] for kind in MAX_LENGTHS}
         self.letters: dict[str, list[Letter]] = {kind: [] for kind in MAX_LENGTHS}
+        self.found: dict[str, list[Scheduled]] = {kind: [] for kind in MAX_LENGTHS}
 
     def teardown(self) -> None:
         self.link.close()
@@ -133,7 +136,9 @@ class World(RuleBasedStateMachine):
         if reply is None:
             process.unsure |= {*claimed, *(end.number for end in told)}
             return
-        assert (reply.settled, reply.paused) == (settled, self.queue(slot).paused)
+        queue = self.queue(slot)
+        told_of = (reply.settled, reply.paused, reply.orders)
+        assert told_of == (settled, queue.paused, len(queue.orders))
         process.claimed(reply, told, claimed)
 
     def queue(self, slot: str) -> Queue:
