@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,9 @@ from tests.support.wait import wait_until
 #: Postmortem, restart and everything that was put off: a third crash alone waits for 60 s.
 QUIET_SECONDS: Final = 90.0
 PROGRESS_SECONDS: Final = 5.0
+#: Who submits more than a slow machine can do would only make the quiet long.
+MOST_WAITING: Final = 1000
+_LOOK_SECONDS: Final = 1.0
 
 
 def play(seconds: float, seed: int, directory: Path, say: Callable[[str], None]) -> Evidence:
@@ -41,11 +45,12 @@ def _played(
     seconds: float, seed: int, ledger: Ledger, say: Callable[[str], None]
 ) -> tuple[Remains, list[str]]:
     with Stage(ledger) as stage:
-        url = stage.server.url
-        worker, submitters = Stranger(url, ledger.executed), producers(seed, url, ledger)
+        url, watch = stage.server.url, Watch(stage, say)
+        worker = Stranger(url, ledger.executed)
+        submitters = producers(seed, url, ledger, watch.welcome)
         cast = (worker, *submitters)
         with _on_stage(cast):
-            Tormentor(stage).carry_out(plan(seed, seconds), seconds, _progress(stage, ledger, say))
+            Tormentor(stage).carry_out(plan(seed, seconds), seconds, watch)
             stage.put_right()
             for producer in submitters:
                 producer.stop()
@@ -84,25 +89,48 @@ def _quiet(stage: Stage, say: Callable[[str], None]) -> list[str]:
     return []
 
 
-def _progress(stage: Stage, ledger: Ledger, say: Callable[[str], None]) -> Callable[[], None]:
-    began = time.monotonic()
-    due = [PROGRESS_SECONDS]
+class Watch:
+    """Called again and again: says every few seconds how it goes, and holds up who submits while
+    too much waits.
+    """
 
-    def tick() -> None:
-        now = time.monotonic() - began
-        if now < due[0]:
+    def __init__(self, stage: Stage, say: Callable[[str], None]) -> None:
+        self.welcome = threading.Event()
+        self.welcome.set()
+        self._stage = stage
+        self._say = say
+        self._began = time.monotonic()
+        self._look_at = _LOOK_SECONDS
+        self._say_at = PROGRESS_SECONDS
+
+    def __call__(self) -> None:
+        now = time.monotonic() - self._began
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_SECONDS
+            self._look()
+        if now >= self._say_at:
+            self._say_at = now + PROGRESS_SECONDS
+            self._say(self._words(now))
+
+    def _look(self) -> None:
+        waiting = self._stage.waiting()
+        if waiting is None:
             return
-        due[0] = now + PROGRESS_SECONDS
-        settled = stage.settled()
-        kills = sum(n for what, n in ledger.disturbed.items() if what.startswith("kill."))
-        others = sum(
-            n for what, n in ledger.disturbed.items()
-            if not what.startswith(("kill.", "thaw.", "redis.", "cable."))
-        )  # fmt: skip
-        say(
+        if waiting < MOST_WAITING:
+            self.welcome.set()
+        else:
+            self.welcome.clear()
+
+    def _words(self, now: float) -> str:
+        ledger, settled = self._stage.ledger, self._stage.settled()
+        killed = others = 0
+        for what, number in ledger.disturbed.copy().items():
+            if what.startswith("kill."):
+                killed += number
+            elif not what.startswith(("thaw.", "redis.", "cable.")):
+                others += number
+        return (
             f"{now:5.0f} s  accepted {ledger.accepted}, "
             f"settled {'?' if settled is None else settled}, "
-            f"killed {kills}, otherwise disturbed {others}"
+            f"killed {killed}, otherwise disturbed {others}"
         )
-
-    return tick

@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from threading import Event
 from typing import Any
 
 import redis
@@ -29,8 +30,9 @@ class Producer(Actor):
 
     guarded = True
 
-    def __init__(self, name: str, seed: int, url: str, ledger: Ledger) -> None:
+    def __init__(self, name: str, seed: int, url: str, ledger: Ledger, welcome: Event) -> None:
         super().__init__(f"producer {name}")
+        self._welcome = welcome
         self._prefix = name
         self._url = url
         self._ledger = ledger
@@ -38,6 +40,8 @@ class Producer(Actor):
 
     def act(self) -> None:
         for number in itertools.count():
+            while not (self.over.is_set() or self._welcome.wait(REPEAT_SECONDS)):
+                pass
             if self.over.is_set():
                 return
             made = self.next(f"{self._prefix}-{number}")
@@ -56,8 +60,10 @@ class Producer(Actor):
 class ClientProducer(Producer):
     """Submits with `Client`. A call that failed is repeated under the same id until it succeeds."""
 
-    def __init__(self, name: str, seed: int, url: str, ledger: Ledger, kinds: str = "ab") -> None:
-        super().__init__(name, seed, url, ledger)
+    def __init__(
+        self, name: str, seed: int, url: str, ledger: Ledger, welcome: Event, kinds: str
+    ) -> None:
+        super().__init__(name, seed, url, ledger, welcome)
         self._client = Client(url)
         self._kinds = kinds
 
@@ -89,9 +95,10 @@ class PlainProducer(Producer):
     guarded = False
 
     def __init__(
-        self, name: str, seed: int, url: str, ledger: Ledger, queues: tuple[str, ...]
-    ) -> None:
-        super().__init__(name, seed, url, ledger)
+        self, name: str, seed: int, url: str, ledger: Ledger, welcome: Event,
+        queues: tuple[str, ...],
+    ) -> None:  # fmt: skip
+        super().__init__(name, seed, url, ledger, welcome)
         self._redis: Any = connect(url)  # redis-py types every reply as bytes or str
         self._queues = queues
 
@@ -116,12 +123,13 @@ class Noops(ClientProducer):
         return Order(task_id, "noop", "noop", None, {})
 
 
-def producers(seed: int, url: str, ledger: Ledger) -> list[Producer]:
-    """Everyone who submits."""
+def producers(seed: int, url: str, ledger: Ledger, welcome: Event) -> list[Producer]:
+    """Everyone who submits, while `welcome` is set."""
+    known = (seed, url, ledger, welcome)
     return [
-        ClientProducer("one", seed, url, ledger),
-        ClientProducer("two", seed, url, ledger),
-        PlainProducer("plain", seed, url, ledger, (queue_of("a"), queue_of("b"))),
-        PlainProducer("inbox", seed, url, ledger, (INBOX,)),
-        Noops("noops", seed, url, ledger, "c"),
+        ClientProducer("one", *known, "ab"),
+        ClientProducer("two", *known, "ab"),
+        PlainProducer("plain", *known, (queue_of("a"), queue_of("b"))),
+        PlainProducer("inbox", *known, (INBOX,)),
+        Noops("noops", *known, "c"),
     ]

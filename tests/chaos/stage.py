@@ -136,6 +136,14 @@ class Stage:
             return sum(int(count or 0) for counts in found for count in counts)
         return None
 
+    def waiting(self) -> int | None:
+        """How many tasks wait in the queues; None when nobody can say."""
+        if self.redis_is_away:
+            return None
+        with contextlib.suppress(redis.RedisError):
+            return sum(int(self.redis.llen(queue)) for queue in queues())
+        return None
+
     # The end
 
     def put_right(self) -> None:
