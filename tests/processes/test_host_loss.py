@@ -78,12 +78,14 @@ class Field:
         (slot,) = [name for name in names if name.endswith(f".{instance}")]
         return Machine(host, daemon, slot)
 
-    def running_on(self, machine: Machine, name: str) -> str:
-        """A task that runs there, on the only idle worker, until there is a file of its name."""
-        task_id = self.push(name)
+    def busy_worker(self, instance: str, name: str) -> tuple[Machine, str]:
+        """A worker and the task that it runs until there is a file of this name. All workers that
+        were started before must be busy.
+        """
+        machine, task_id = self.worker(instance), self.push(name)
         wait_until(lambda: len(self.claims(machine)) == 1, what=f"a claim of {machine.slot}")
         self.site.wait_runs(f"start {name}")
-        return task_id
+        return machine, task_id
 
     def push(self, name: str) -> str:
         return self.site.push("until", data={"file": name, "name": name, "seconds": LONG})
@@ -100,12 +102,19 @@ class Field:
         token: bytes = self.redis.hget(self.site.keys.slots, machine.slot)
         return token.decode().rpartition(".")[0]
 
-    def wait_given_up(self, machine: Machine) -> None:
-        wait_until(
-            lambda: self.redis.hget(self.site.keys.slots, machine.slot) == GIVEN_UP.encode(),
-            timeout=MOST_SECONDS + 15,
-            what=f"recovery of {machine.slot}",
-        )
+    def wait_given_up(self, machines: list[Machine]) -> list[float]:
+        """When each was recovered, in Unix seconds."""
+        at: dict[str, float] = {}
+
+        def all_of_them() -> bool:
+            owners = self.redis.hgetall(self.site.keys.slots)
+            for machine in machines:
+                if owners[machine.slot.encode()] == GIVEN_UP.encode():
+                    at.setdefault(machine.slot, time.time())
+            return len(at) == len(machines)
+
+        wait_until(all_of_them, timeout=MOST_SECONDS + 15, what="recovery of all")
+        return [at[machine.slot] for machine in machines]
 
     def last_beat(self, machine: Machine) -> float:
         """The last one that Redis has seen, in Unix seconds."""
@@ -120,9 +129,11 @@ class Field:
             what="an end of their leases",
         )
 
-    def wait_just_beaten(self, machine: Machine) -> None:
-        """Its next beat is not near."""
-        wait_until(lambda: time.time() - self.last_beat(machine) < 1, what="a beat")
+    def wait_between_beats(self, machine: Machine) -> None:
+        """Neither a beat nor what comes with it is near."""
+        wait_until(
+            lambda: 1.0 < time.time() - self.last_beat(machine) < 3.0, what="a while between beats"
+        )
 
     def connections(self, machine: Machine, flag: str = "") -> set[str]:
         """Address and port of those that have this flag of CLIENT LIST (`b`: blocked)."""
@@ -223,18 +234,18 @@ def test_tasks_of_lost_hosts_run_elsewhere_and_the_hosts_outcomes_are_thrown_awa
     was cut off, too, is back when their leases have lapsed: it has to watch for 20 s of its own.
     """
     near, cut_off = field.supervisor("near"), field.supervisor("cut-off")
-    lost = [field.worker(instance) for instance in ("a1", "a2", "a3")]
-    ids = [field.running_on(each, each.slot) for each in lost]
+    names = {"a1": "first", "a2": "second", "a3": "third"}
+    running = [field.busy_worker(instance, name) for instance, name in names.items()]
+    lost, ids = [machine for machine, _ in running], [task_id for _, task_id in running]
     entries = [entry for each in lost for entry in field.claims(each)]
-    other = field.worker("a4")
-    field.running_on(other, "hold")
+    other, _ = field.busy_worker("a4", "hold")
 
     _lose(*lost)
     cut_off.host.silence()
     beats = [field.last_beat(each) for each in lost]
-    for each in lost:
-        field.let_end(each.slot)  # they finish now, and cannot say so
-        field.site.wait_runs(f"end {each.slot}")
+    for name in names.values():
+        field.let_end(name)  # they finish now, and cannot say so
+        field.site.wait_runs(f"end {name}")
     field.wait_lapsed(lost)
     lapsed_at = time.time()
     wait_until(lambda: time.time() > lapsed_at + 4, what="the near one to be ahead")
@@ -242,10 +253,10 @@ def test_tasks_of_lost_hosts_run_elsewhere_and_the_hosts_outcomes_are_thrown_awa
     wait_until(lambda: cut_off.daemon.log.count(" attach ") == 2, what="the supervisor again")
     assert time.time() < lapsed_at + WATCH_SECONDS - 5
 
-    for each, beat in zip(lost, beats, strict=True):
-        field.wait_given_up(each)
-        assert LEASE_SECONDS + WATCH_SECONDS <= time.time() - beat <= MOST_SECONDS
-    assert len(re.findall(r" recover .*tasks put back, uncounted: 1", near.daemon.log)) == 3
+    waits = [at - beat for at, beat in zip(field.wait_given_up(lost), beats, strict=True)]
+    assert min(waits) >= LEASE_SECONDS + WATCH_SECONDS
+    assert max(waits) <= MOST_SECONDS
+    near.daemon.wait_log(r"( recover .*tasks put back, uncounted: 1(.|\n)*){3}")
     assert " recover " not in cut_off.daemon.log
     assert sorted(field.site.waiting()) == sorted(entries), "as they were pushed: no envelope"
     assert field.counts("recover", "crash", "death", "retry") == [3, 0, 0, 0]
@@ -255,7 +266,7 @@ def test_tasks_of_lost_hosts_run_elsewhere_and_the_hosts_outcomes_are_thrown_awa
     outcomes = [field.site.settled(task_id) for task_id in ids]
     assert {outcome["worker_id"] for outcome in outcomes} == {other.worker_id}
     assert {outcome["attempt"] for outcome in outcomes} == {1}
-    assert {field.site.runs().count(f"start {each.slot}") for each in lost} == {2}
+    assert {field.site.runs().count(f"start {name}") for name in names.values()} == {2}
 
     _bring_back(*lost)
     for each in lost:
@@ -273,17 +284,16 @@ def test_a_cut_shorter_than_the_lease_loses_nothing_and_what_arrives_late_strand
     One host sends an outcome with its next claim into the cut, another a blocking move.
     """
     supervisor = field.supervisor("near")
-    busy = field.worker("a1")
-    first = field.running_on(busy, "first")
+    busy, first = field.busy_worker("a1", "first")
     idle = field.worker("a2")
     old = field.connections(busy) | field.connections(idle)
     owners = [field.owner(busy), field.owner(idle)]
 
-    field.wait_just_beaten(busy)
+    field.wait_between_beats(busy)
     busy.host.silence()
     cut_at = time.time()
     field.let_end("first")
-    field.wait_just_beaten(idle)
+    field.wait_between_beats(idle)
     idle.host.mute()
     wait_until(lambda: not field.connections(idle, "b"), what="an end of the last move it knows of")
     later = {name: field.push(name) for name in ("later 0", "later 1", "later 2", "later 3")}

@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import signal
+from collections import Counter
 from typing import Any, NamedTuple
 
 import pytest
@@ -35,7 +36,8 @@ LIMITS = {
     )
 }  # task type -> seconds
 TOLD, ABORTED, KILLED, ABANDONED = 0.0, 5.0, 6.0, 8.0  # seconds after the limit
-EARLY, LATE = 0.3, 0.7  # the worker counts from the sending, the runner from the call
+EARLY = 0.3  # the worker counts from the sending, the runner from the call
+LATE = 2.5  # on a busy machine; which rung it was is told by how the processes ended
 CHILDREN = (
     *("child.of.the.told", "child", "child.that.ignores"),
     *("child.in.a.group", "child.in.a.session"),
@@ -216,6 +218,8 @@ def test_the_worker_outlives_all_of_them_and_serves_on(seen: Seen) -> None:
     assert seen.served == 2 * len(LIMITS)
     assert seen.crashes == 0, "a task that ran out of its time is not a crash"
     assert " hold " not in seen.log
+    ends = Counter(re.findall(r" runner +ended: (SIG\w+)", seen.log))
+    assert ends == {"SIGABRT": 6, "SIGKILL": 3}
     assert seen.exit_status == 0
 
 
