@@ -262,6 +262,22 @@ def test_slot_given_to_another_is_attached_afresh(site: Site, supervise: Supervi
     wait_until(lambda: site.redis.llen(site.keys.queue) == 1, what="the task")
 
 
+@pytest.mark.parametrize(("environment", "warnings"), [("production", 2), ("development", 0)])
+def test_redis_that_can_lose_tasks_is_warned_of_in_production(
+    site: Site, supervise: Supervise, environment: str, warnings: int
+) -> None:
+    """The Redis of a developer may forget."""
+    site.redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        supervisor = supervise(MESHD_ENV=environment)
+    finally:
+        site.redis.config_set("maxmemory-policy", "noeviction")
+    dangers = [line for line in supervisor.log.splitlines() if "CONFIG SET" in line]
+    assert len(dangers) == warnings
+    for setting in ("maxmemory-policy noeviction", "appendonly yes") if warnings else ():
+        assert sum(f"CONFIG SET {setting}" in line for line in dangers) == 1
+
+
 # --- systemd
 
 
