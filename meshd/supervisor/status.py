@@ -4,6 +4,7 @@ tasks/min". It reads and counts; it changes nothing.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from meshd.supervisor.census import Census, SlotState
 from meshd.supervisor.refusals import Refusals
 
 DEAD_LIMIT = 10_000
+DEAD_WARNING_SECONDS = 3600.0
 PLACES = ("waiting", "running", "scheduled", "dead")
 OUTCOMES = ("done", "bury", "cancel")
 
@@ -59,7 +61,7 @@ class Status:
         self._refusals = refusals
         self._log = log
         self._ended: tuple[int, float] | None = None  # tasks that have ended, and when
-        self._overfull: set[str] = set()
+        self._warned: dict[str, float] = {}  # queue -> when of its dead letters, monotonic
 
     def run_once(self, link: Link, now: float) -> Condition:
         """The condition now, in monotonic seconds. Raises BrokerUnavailable."""
@@ -73,7 +75,7 @@ class Status:
             "dead": sum(each.dead for each in depths.values()),
         }
         for queue, each in depths.items():
-            self._watch_the_dead(queue, each.dead)
+            self._watch_the_dead(queue, each.dead, now)
         return Condition(
             self._census.alive(names), counts, self._per_minute(depths, now),
             [queue.removeprefix("queue:worker_") for queue, each in depths.items() if each.paused],
@@ -102,17 +104,17 @@ class Status:
             return None
         return (ended - before[0]) * 60 / (now - before[1])
 
-    def _watch_the_dead(self, queue: str, dead: int) -> None:
-        if dead <= DEAD_LIMIT:
-            self._overfull.discard(queue)
-        elif queue not in self._overfull:
-            self._overfull.add(queue)
-            self._log.warning(
-                "dead",
-                f"{queue} has {dead:,} dead letters: look at the reasons, then revive them or "
-                f"delete {Keys(queue).dead}",
-                queue=queue,
-            )
+    def _watch_the_dead(self, queue: str, dead: int, now: float) -> None:
+        """Where letters lapse while others come, the limit is crossed again and again."""
+        if dead <= DEAD_LIMIT or now < self._warned.get(queue, -math.inf) + DEAD_WARNING_SECONDS:
+            return
+        self._warned[queue] = now
+        self._log.warning(
+            "dead",
+            f"{queue} has {dead:,} dead letters, more than {DEAD_LIMIT:,}: see why with "
+            "`meshd dead list`, then `meshd dead revive` or `meshd dead purge` them",
+            queue=queue,
+        )
 
 
 def _running(link: Link, states: list[SlotState]) -> int:

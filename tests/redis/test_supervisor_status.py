@@ -13,7 +13,7 @@ from meshd.protocol import INBOX, Keys, dumps
 from meshd.supervisor.census import Census, look
 from meshd.supervisor.durability import dangers
 from meshd.supervisor.refusals import Refusals
-from meshd.supervisor.status import DEAD_LIMIT, Condition, Status
+from meshd.supervisor.status import DEAD_LIMIT, DEAD_WARNING_SECONDS, Condition, Status
 from tests.redis.raw import RawQueue, Worker
 from tests.support.redis_server import RedisServer, connect
 
@@ -154,22 +154,25 @@ def test_paused_kind_is_named(town: RawQueue) -> None:
     assert Desk(town).condition().paused == ["a"]
 
 
-def test_too_many_dead_letters_are_warned_of_once(
+def test_too_many_dead_letters_are_warned_of_once_an_hour(
     town: RawQueue, caplog: pytest.LogCaptureFixture
 ) -> None:
     desk = Desk(town)
     town.redis.zadd(town.keys.dead, {b"%d" % number: 1 for number in range(DEAD_LIMIT)})
-    desk.condition()
+    desk.condition(1)
     assert not caplog.records
     town.redis.zadd(town.keys.dead, {"one more": 1})
-    desk.condition()
-    desk.condition()
+    desk.condition(2)
     (warning,) = caplog.records
     assert "queue:worker_a has 10,001 dead letters" in warning.getMessage()
+    assert "meshd dead revive" in warning.getMessage()
     town.redis.zrem(town.keys.dead, "one more")
-    desk.condition()
+    desk.condition(3)
     town.redis.zadd(town.keys.dead, {"one more": 1})
-    desk.condition()
+    desk.condition(2 + DEAD_WARNING_SECONDS - 1)
+    assert len(caplog.records) == 1
+    desk.condition(2 + DEAD_WARNING_SECONDS)
+    desk.condition(2 + DEAD_WARNING_SECONDS + 1)
     assert len(caplog.records) == 2
 
 
