@@ -155,6 +155,12 @@ class Timers:
         """Let `name` fall due at `at`, once; a deadline that it had is replaced."""
         self._at[name] = at
 
+    def start(self, name: str, at: float) -> None:
+        """Let `name` fall due at `at`, unless it has a deadline already: who asks again and again
+        does not put it off.
+        """
+        self._at.setdefault(name, at)
+
     def cancel(self, name: str) -> None:
         """Forget the deadline of `name`, if it has one."""
         self._at.pop(name, None)

@@ -36,7 +36,7 @@ DEAD_SECONDS = 90 * 86_400.0
 OUTBOX_SECONDS = 3.0
 LOOK_SECONDS = 2.0
 LISTEN_SECONDS = 1.0
-PAUSED_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 
 class Duty(NamedTuple):
@@ -152,7 +152,7 @@ class Supervisor:
             self._about.counts.update(dispatcher.run_once(tenure.main))
             tenure.work_came = dispatcher.work_left
         if dispatcher.paused or tenure.full:
-            self._timers.set("poll", now + PAUSED_SECONDS)
+            self._timers.start("poll", now + POLL_SECONDS)
         elif not dispatcher.busy and not tenure.work_came:
             tenure.wait_for_work()
 
@@ -229,7 +229,8 @@ class Supervisor:
         held = tenure.slot.beat(tenure.main, self._about.encode(state), b"")
         if held.claimed != len(self._dispatcher.held):
             raise BrokerUnavailable("Redis and this supervisor disagree on what it holds")
-        tenure.work_came |= held.landed > 0 and not tenure.waiting
+        # A move of a connection that is gone may have landed it: no reply will tell of that.
+        tenure.work_came |= held.landed > 0
 
     def _promote(self, now: float) -> None:
         self._about.counts.update(self._promoter.run_once(self._tenure.main))

@@ -172,7 +172,7 @@ class Worker:
             session.work_came = not session.paused
         idle = any(runner.held == 0 for runner in self._pool.runners)
         if session.paused or session.full or self._outcomes.hold_until > now:
-            self._timers.set("poll", now + POLL_SECONDS)
+            self._timers.start("poll", now + POLL_SECONDS)
         elif idle and not session.work_came and self._wanted(now):
             session.wait_for_work()
 

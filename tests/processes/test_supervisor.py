@@ -278,6 +278,29 @@ def test_redis_that_can_lose_tasks_is_warned_of_in_production(
         assert sum(f"CONFIG SET {setting}" in line for line in dangers) == 1
 
 
+def test_entry_that_a_lost_connection_has_landed_is_dispatched(
+    site: Site, supervise: Supervise
+) -> None:
+    """Finding 4: a late move tells nobody."""
+    registered(site, "a", "known")
+    supervise()
+    site.redis.lpush(KEYS.landing(slot_of(site)), '{"type":"known"}')
+    wait_until(lambda: site.redis.llen(site.keys.queue) == 1, what="the task")
+
+
+def test_paused_inbox_is_dispatched_after_the_pause(site: Site, supervise: Supervise) -> None:
+    registered(site, "a", "known")
+    supervise()
+    site.redis.set(KEYS.paused, "1")
+    push(site, {"type": "known"})
+    about = KEYS.about(slot_of(site))
+    wait_until(
+        lambda: b'"paused"' in (site.redis.get(about) or b""), what="a supervisor that has noticed"
+    )
+    site.redis.delete(KEYS.paused)
+    wait_until(lambda: site.redis.llen(site.keys.queue) == 1, timeout=3, what="the task")
+
+
 # --- systemd
 
 

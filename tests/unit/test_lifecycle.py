@@ -305,6 +305,16 @@ def test_setting_a_timer_again_moves_it() -> None:
     assert timers.wait(4.0) is None
 
 
+def test_starting_a_timer_that_runs_does_not_move_it() -> None:
+    timers = Timers()
+    timers.start("poll", 10.0)
+    timers.start("poll", 11.0)
+    assert list(timers.due(10.0)) == ["poll"]
+    timers.start("poll", 12.0)
+    assert list(timers.due(11.0)) == []
+    assert list(timers.due(12.0)) == ["poll"]
+
+
 def test_cancelled_timer_never_falls_due() -> None:
     timers = Timers()
     timers.set("deadline", 1.0)
