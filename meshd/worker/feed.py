@@ -14,7 +14,7 @@ from meshd.broker.slot import Claimed
 from meshd.claims import Claim, Types, read
 from meshd.retry import POSTPONE_LIMIT_SECONDS
 from meshd.settle import Ending, Settler
-from meshd.worker.pool import Pool
+from meshd.worker.generations import Generations
 from meshd.worker.prefetch import Pace
 from meshd.worker.runners import RunnerProcess
 from meshd.worker.session import Session
@@ -29,7 +29,13 @@ class Feeder:
     """
 
     def __init__(
-        self, session: Session, pool: Pool, settler: Settler, pace: Pace, kind: str, limit: int
+        self,
+        session: Session,
+        pool: Generations,
+        settler: Settler,
+        pace: Pace,
+        kind: str,
+        limit: int,
     ) -> None:
         self.types: Types | None = None
         self._session = session

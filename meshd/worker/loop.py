@@ -4,7 +4,9 @@ hears. Every turn is short; nothing in it waits for a task.
 
 from __future__ import annotations
 
+import itertools
 import selectors
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,14 +23,17 @@ from meshd.host import Place
 from meshd.lifecycle import Signals, Timers
 from meshd.logs import Events
 from meshd.protocol import BEAT_SECONDS, Keys, queue_of
+from meshd.reloads import Reloads
 from meshd.settle import Ending, Settler
 from meshd.systemd.notify import Notifier
 from meshd.worker.beat import Beat
 from meshd.worker.drain import Drain
 from meshd.worker.feed import Feeder
+from meshd.worker.generations import Generations, NotRenewed, Renewed
 from meshd.worker.outcomes import Outcomes
 from meshd.worker.pool import Broken, Died, OfRunner, Pool, Ready, Reported
 from meshd.worker.prefetch import Pace
+from meshd.worker.reload import Reload
 from meshd.worker.session import Session
 from meshd.worker.status import Status
 from meshd.worker.tasklog import TaskLog
@@ -54,7 +59,7 @@ class Worker:
 
     def __init__(
         self, identity: Identity, settings: Settings, connect: Callable[[], Link],
-        notifier: Notifier, log: Events,
+        notifier: Notifier, log: Events, reread: Callable[[], tuple[Settings, KindSettings]],
     ) -> None:  # fmt: skip
         self._kind = identity.instance.kind
         self._settings, self._notifier, self._log = settings, notifier, log
@@ -72,11 +77,19 @@ class Worker:
         }
         self._kind_settings = kind
         self._session = Session(connect, slot, self._selector)
-        self._pool = Pool(kind, identity.directory, orders, self._selector, time.monotonic)
+        numbers = itertools.count(1)
+        self._pool = Generations(
+            lambda of: Pool(
+                of, identity.directory, orders, self._selector, time.monotonic, numbers
+            ),
+            kind,
+        )
         self._feeder = Feeder(self._session, self._pool, settler, pace, self._kind, limit)
         self._outcomes = Outcomes(self._session, self._feeder, settler, pace, log, kind, limit)
         self._beat = Beat(identity.worker_id, identity.instance.name, place.host, time.time())
         self._timers = Timers()
+        reloads = Reloads(identity.directory)
+        self._reload = Reload(reread, settings, self._pool, reloads, self._timers, log)
         self._task_log = TaskLog(log)
         self._drain = Drain(self._session, self._pool, settings.worker.drain_timeout)
         self._status = Status(self._session, self._pool, self._outcomes, self._drain, self._kind)
@@ -90,6 +103,7 @@ class Worker:
             "register": self._register,
             "poll": self._poll,
             "drain": self._look_at_drain,
+            "reload": self._reload.late,
         }
 
     def run(self) -> None:
@@ -261,14 +275,28 @@ class Worker:
         if ids:
             self._feeder.cancel(ids, now)
 
-    def _on_event(self, event: OfRunner, now: float) -> None:
+    def _on_event(self, event: OfRunner | Renewed | NotRenewed, now: float) -> None:
         if isinstance(event, Died):
             self._on_death(event, now)
         elif isinstance(event, Ready):
             self._feeder.types = Types(self._kind_settings, event.types)
             self._become_ready(now)
-        else:
+        elif isinstance(event, Broken):
             self._on_broken(event)
+        elif isinstance(event, Renewed):
+            self._on_renewed(event, now)
+        else:
+            self._reload.not_renewed(event, now)
+            self._notifier.ready(self._status.sentence(now))
+
+    def _on_renewed(self, renewed: Renewed, now: float) -> None:
+        if self._reload.kind is not None:
+            self._kind_settings = self._reload.kind
+        self._feeder.types = Types(self._kind_settings, renewed.types)
+        self._feeder.feed(renewed.unstarted, now)
+        self._reload.renewed(now)
+        self._notifier.ready(self._status.sentence(now))
+        self._register(now)
 
     def _on_death(self, died: Died, now: float) -> None:
         if not self._ready and not died.was_ready and died.by_itself:
@@ -340,12 +368,24 @@ class Worker:
     # Stopping
 
     def _on_signal(self) -> None:
-        now = time.monotonic()
-        if self._drain.hear(self._signals.drain(), now):
+        now, numbers = time.monotonic(), self._signals.drain()
+        if signal.SIGHUP in numbers:
+            self._on_hangup(now)
+        if self._drain.hear(numbers, now):
+            self._reload.stop(now)
             self._log.info("drain", self._status.sentence(now))
             self._notifier.stopping(self._status.sentence(now))
         if self._drain.on:
             self._look_at_drain(now)
+
+    def _on_hangup(self, now: float) -> None:
+        if self._drain.on or not self._ready:
+            self._reload.refuse("it stops" if self._drain.on else "it has not begun to serve yet")
+            return
+        self._notifier.reloading()
+        self._reload.begin(now)
+        if self._reload.kind is None:
+            self._notifier.ready(self._status.sentence(now))
 
     def _look_at_drain(self, now: float) -> None:
         self._timers.set("drain", now + DRAIN_STEP_SECONDS)

@@ -84,11 +84,11 @@ OfRunner = Ready | Broken | Died
 
 
 class Pool:
-    """`runners` are those that live. `now` is always monotonic seconds."""
+    """`runners` are those that live; `numbers` name them. `now` is always monotonic seconds."""
 
     def __init__(
         self, kind: KindSettings, directory: Path, orders: dict[str, Any],
-        selector: selectors.BaseSelector, clock: Callable[[], float],
+        selector: selectors.BaseSelector, clock: Callable[[], float], numbers: Iterator[int],
     ) -> None:  # fmt: skip
         self.runners: list[RunnerProcess] = []
         self.abandoned: list[int] = []
@@ -102,7 +102,7 @@ class Pool:
         self._of_runners: deque[OfRunner] = deque()
         self._backoff = Backoff(first=0.5, cap=60.0)
         self._spawn_at = 0.0
-        self._launched = 0
+        self._numbers = numbers
         self._wanted = kind.runners
         self._most = sys.maxsize if kind.max_tasks is None else kind.max_tasks
 
@@ -117,8 +117,7 @@ class Pool:
     def fill(self, now: float) -> None:
         """Start runners until there are as many as the kind wants."""
         while len(self.runners) < self._wanted and now >= self._spawn_at:
-            self._launched += 1
-            name = f"{os.getpid()}.{self._launched}"
+            name = f"{os.getpid()}.{next(self._numbers)}"
             try:
                 launched = launch(self._python, self._directory, name, os.environ)
             except OSError as error:

@@ -57,6 +57,7 @@ def tree(release: str) -> Path:
             timeout=600,
         )  # fmt: skip
         unfinished.chmod(0o755)
+        (unfinished / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
         unfinished.rename(path)
     return path
 
@@ -106,8 +107,8 @@ class Machine:
             self._nspawn = subprocess.Popen(
                 [
                     "systemd-nspawn", "--quiet", f"--directory={self.root}", "--boot",
-                    f"--machine=meshd-{os.getpid()}-{next(_numbers)}", "--register=no", "--keep-unit",
-                    "--private-network", "--console=pipe", "--resolv-conf=off",
+                    f"--machine=meshd-{os.getpid()}-{next(_numbers)}", "--register=no",
+                    "--keep-unit", "--private-network", "--console=pipe", "--resolv-conf=off",
                 ],
                 env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console,
@@ -160,9 +161,7 @@ class Machine:
     def journal(self, *arguments: str) -> str:
         return self.out("journalctl", "--no-pager", "--output=cat", *arguments)
 
-    def wait(
-        self, predicate: Callable[[], object], *, timeout: float = 15, what: str
-    ) -> float:
+    def wait(self, predicate: Callable[[], object], *, timeout: float = 15, what: str) -> float:
         """Wait for something to become true; the seconds that it took."""
         before = time.monotonic()
         wait_until(predicate, timeout=timeout, every=0.05, what=what)
