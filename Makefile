@@ -9,7 +9,8 @@ TESTS  ?= tests
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format format-check lint types imports budgets \
-        test-matrix test-redis4 bench redis-server clean
+        test-matrix test-redis4 test-systemd deb packaging-tools containers \
+        bench redis-server clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +52,12 @@ bench: $(VENV)/.dev redis-server ## the first numbers: throughput, latency, star
 	$(BIN)/python -m bench.numbers --json bench/results/numbers.jsonl \
 	    --markdown docs/performance.md
 
+deb: packaging-tools ## build dist/meshd_VERSION_all.deb
+	packaging/build-deb dist
+
+test-systemd: $(VENV)/.dev packaging-tools containers ## the package on a booted Debian 12 and 13
+	$(BIN)/python -m pytest tests/systemd
+
 clean: ## remove everything that is not source
 	rm -rf .venv* build dist bench/results *.egg-info .hypothesis .*_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -84,4 +91,26 @@ redis-server:
 	        apt-get install -qy --no-install-recommends redis-server; \
 	else \
 	    echo "no redis-server here: the tests that need one are left out (apt install redis-server)"; \
+	fi
+
+packaging-tools:
+	@command -v dh_python3 >/dev/null && command -v lintian >/dev/null && exit; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing what builds the package"; \
+	    apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+	        apt-get install -qy --no-install-recommends build-essential debhelper dh-python \
+	        dh-sequence-python3 dh-sequence-installsysusers pybuild-plugin-pyproject python3-all \
+	        python3-setuptools bash-completion lintian; \
+	else \
+	    echo "no debhelper here: the package cannot be built (see packaging/debian/control)"; \
+	fi
+
+containers:
+	@command -v mmdebstrap >/dev/null && command -v systemd-nspawn >/dev/null && exit; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing what boots containers"; \
+	    apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+	        apt-get install -qy --no-install-recommends mmdebstrap systemd-container; \
+	else \
+	    echo "no mmdebstrap and systemd-nspawn here: the tests on a booted Debian are left out"; \
 	fi

@@ -35,6 +35,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.pid is None:
         options.refuse("which process? systemd says it in $MAINPID; by hand give --pid")
+    # systemd shows the credentials to the main process only, and nobody asks Redis anything here.
+    os.environ.pop("CREDENTIALS_DIRECTORY", None)
     runtime = settings_of(options).worker.runtime_directory
     before = read_report(_folder(runtime, options.daemon)).begun
     try:
