@@ -10,7 +10,7 @@ TESTS  ?= tests
 .DEFAULT_GOAL := help
 .PHONY: help run test check format format-check lint types imports budgets \
         test-matrix test-redis4 test-systemd deb packaging-tools containers \
-        bench redis-server clean
+        bench bench-recovery redis-server clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,10 @@ deb: packaging-tools ## build dist/meshd_VERSION_all.deb
 
 test-systemd: $(VENV)/.dev packaging-tools containers ## the package on a booted Debian 12 and 13
 	$(BIN)/python -m pytest tests/systemd
+
+bench-recovery: $(VENV)/.dev redis-server ## how soon a task runs again after each kind of death
+	$(BIN)/python -m bench.recovery --json bench/results/recovery.jsonl \
+	    --markdown docs/reliability.md
 
 clean: ## remove everything that is not source
 	rm -rf .venv* build dist bench/results *.egg-info .hypothesis .*_cache

@@ -90,22 +90,24 @@ def markdown(machine: Mapping[str, str], lines: Sequence[Line]) -> str:
     return "\n".join([*_about(machine, lines), "", *_table(lines)]) + "\n"
 
 
-def insert(file: Path, text: str) -> None:
+def insert(file: Path, text: str, mark: str = BEGIN) -> None:
     """Put the text between the markers of a file. Raises MeshdError as `surroundings`."""
-    before, after = surroundings(file)
-    file.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
+    before, after = surroundings(file, mark)
+    file.write_text(f"{before}{mark}\n{text}{END}{after}")
 
 
-def surroundings(file: Path) -> tuple[str, str]:
-    """What stands before and after the place for the table. Raises MeshdError if there is none."""
+def surroundings(file: Path, mark: str = BEGIN) -> tuple[str, str]:
+    """What stands before and after the place for the table, which begins with the line `mark`.
+    Raises MeshdError if there is none.
+    """
     try:
-        before, begin, rest = file.read_text().partition(BEGIN)
+        before, begin, rest = file.read_text().partition(mark)
     except OSError as error:
         raise MeshdError(f"{file}: {error.strerror}; name the document of the table") from error
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise MeshdError(
-            f"{file}: expected the lines {BEGIN} and {END}; add them where the table is to stand"
+            f"{file}: expected the lines {mark} and {END}; add them where the table is to stand"
         )
     return before, after
 

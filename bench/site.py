@@ -31,9 +31,14 @@ _HANDLERS: Final = Path(__file__).with_name("noop.py")
 
 
 class Site:
-    """`with Site() as site:` has a Redis; daemons are started on it and end with the block."""
+    """`with Site() as site:` has a Redis; daemons are started on it and end with the block.
 
-    def __init__(self) -> None:
+    `handlers` are those of the one kind, `server` are options of its Redis.
+    """
+
+    def __init__(self, handlers: Path = _HANDLERS, **server: str) -> None:
+        self._handlers = handlers
+        self._server_options = server
         self.keys = Keys(queue_of(KIND))
         self._open = contextlib.ExitStack()
         self._daemons: list[Daemon] = []
@@ -43,29 +48,28 @@ class Site:
             self._directory = Path(
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
             )
-            self.server = stack.enter_context(RedisServer())
+            self.server = stack.enter_context(RedisServer(**self._server_options))
             self.redis: Any = self.server.client()  # redis-py types every reply as bytes or str
             self._notify = stack.enter_context(FakeNotify())
             stack.callback(self._kill)
-            self._configuration().write_text(
-                f'[worker]\nruntime_directory = "{self._directory}/run"\n'
-                f'state_directory = "{self._directory}/state"\n'
-                f"[kinds.{KIND}]\nhandlers = [{json.dumps(str(_HANDLERS))}]\n"
-            )
+            self._configure("meshd")
             self._open = stack.pop_all()
         return self
 
     def __exit__(self, *_exc: object) -> None:
         self._open.close()
 
-    def start(self, *arguments: str) -> Daemon:
-        """`meshd ARGUMENTS` as a unit would run it, its output in a file."""
+    def start(self, *arguments: str, host: str = "meshd", **more: str) -> Daemon:
+        """`meshd ARGUMENTS` as a unit would run it, its output in a file; `more` environment. Each
+        `host` has folders, and so an id, of its own.
+        """
         directory = Path(tempfile.mkdtemp(dir=self._directory))
         environment = {
             "MESHD_ENV": "production",
-            "MESHD_CONFIG": str(self._configuration()),
+            "MESHD_CONFIG": str(self._configure(host)),
             "REDIS_URL": self.server.url,
             **self._notify.environment,
+            **more,
         }
         daemon = Daemon(arguments, directory, environment)
         self._daemons.append(daemon)
@@ -116,8 +120,15 @@ class Site:
         assert pid is not None, "redis-server has ended"
         return pid
 
-    def _configuration(self) -> Path:
-        return self._directory / "meshd.toml"
+    def _configure(self, host: str) -> Path:
+        """The host's configuration."""
+        file, folders = self._directory / f"{host}.toml", self._directory / host
+        file.write_text(
+            f'[worker]\nruntime_directory = "{folders}/run"\n'
+            f'state_directory = "{folders}/state"\n'
+            f"[kinds.{KIND}]\nhandlers = [{json.dumps(str(self._handlers))}]\n"
+        )
+        return file
 
     def _is_ready(self, daemon: Daemon) -> bool:
         assert daemon.alive(), f"{daemon} ended:\n{daemon.log}"

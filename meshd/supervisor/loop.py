@@ -17,7 +17,7 @@ from meshd.broker.slot import Slot, SlotSettings
 from meshd.broker.tenure import Tenure
 from meshd.config import Settings
 from meshd.errors import BrokerError, BrokerUnavailable, ClaimLost
-from meshd.host import Place
+from meshd.host import Place, take_place
 from meshd.lifecycle import Signals, Stop, Timers
 from meshd.logs import Events
 from meshd.protocol import BEAT_SECONDS, INBOX, Keys
@@ -65,7 +65,11 @@ class Supervisor:
         self._tenure = Tenure(connect, slot, self._selector, links=3)
         self._dispatcher = self._dispatcher_of(slot)
         self._promoter, self._outboxes = Promoter(refusals), Outboxes(refusals)
-        self._reaper = Reaper(place.slot, self._inherit, refusals, log)
+        self._reaper = Reaper(
+            place.slot, self._inherit,
+            lambda name: take_place(name, settings.worker, f"a worker {name} is running"),
+            refusals, log,
+        )  # fmt: skip
         self._census = Census()
         self._status = Status(self._census, refusals, log)
         self._responses = Responses(log)

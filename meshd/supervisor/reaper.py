@@ -2,7 +2,8 @@
 is charged.
 
 Any number of supervisors may do this at once: each script looks again at what was seen. The slots
-of this host are left to its own workers, who know what they were running.
+of this host are left to its own workers, who know what they were running, unless none of them has
+the lock any more.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from meshd.broker.link import Link
 from meshd.broker.queue import all_queues
 from meshd.broker.recovery import NOT_TAKEN, Canary, Recovered, Sight, recover, survey
 from meshd.errors import BrokerError, ClaimLost, SlotHeld
+from meshd.host import InstanceTaken, Place
 from meshd.logs import Events
 from meshd.protocol import BEAT_SECONDS, INBOX, Keys
 from meshd.supervisor.refusals import Refusals
@@ -74,15 +76,17 @@ class Watch:
 class Reaper:
     """Recovers the slots of every queue. `relay` empties a slot of the inbox that has been taken,
     and says how many entries it held: they may have been relayed already and must not be released.
+    `lock` takes the place of an instance of this host; it raises InstanceTaken while one runs.
     """
 
     def __init__(
-        self, own_slot: str, relay: Callable[[Link, str], int], refusals: Refusals, log: Events,
-        watch_seconds: float = RECOVER_WATCH_SECONDS,
+        self, own_slot: str, relay: Callable[[Link, str], int], lock: Callable[[str], Place],
+        refusals: Refusals, log: Events, watch_seconds: float = RECOVER_WATCH_SECONDS,
     ) -> None:  # fmt: skip
         self._own_slot = own_slot
         self._own_host = own_slot.partition(".")[0] + "."
         self._relay = relay
+        self._lock = lock
         self._refusals = refusals
         self._log = log
         self._watch_seconds = watch_seconds
@@ -116,10 +120,23 @@ class Reaper:
             raise
         counts: Counter[str] = Counter()
         for sight in [*watch.lost(seen, now), *filter(_has_leftovers, seen)]:
-            if self._is_ours_to_recover(keys, sight):
-                with self._refusals.survived(f"recovering {sight.slot} of {keys.queue}"):
-                    counts += self._recover(link, keys, sight)
+            if keys.queue == INBOX and sight.slot == self._own_slot:
+                continue
+            with self._refusals.survived(f"recovering {sight.slot} of {keys.queue}"):
+                counts += self._recover_unless_it_lives(link, keys, sight)
         return counts
+
+    def _recover_unless_it_lives(self, link: Link, keys: Keys, sight: Sight) -> Counter[str]:
+        if sight.given_up or not sight.slot.startswith(self._own_host):
+            return self._recover(link, keys, sight)
+        try:
+            place = self._lock(sight.slot.removeprefix(self._own_host))
+        except InstanceTaken:
+            return Counter()
+        try:
+            return self._recover(link, keys, sight)
+        finally:
+            place.leave()
 
     def _recover(self, link: Link, keys: Keys, sight: Sight) -> Counter[str]:
         if sight.trouble is not None:
@@ -127,14 +144,11 @@ class Reaper:
         put_back = self._relay_all if keys.queue == INBOX else _put_back
         done = put_back(link, keys, sight)
         if done.taken and (done.moved or not sight.given_up):
-            self._log.warning("recover", _words(sight, done), queue=keys.queue, slot=sight.slot,
-                              entries=done.moved)  # fmt: skip
+            words = _words(sight, done, own=sight.slot.startswith(self._own_host))
+            self._log.warning(
+                "recover", words, queue=keys.queue, slot=sight.slot, entries=done.moved
+            )
         return Counter(recover=done.moved)
-
-    def _is_ours_to_recover(self, keys: Keys, sight: Sight) -> bool:
-        if keys.queue == INBOX and sight.slot == self._own_slot:
-            return False
-        return sight.given_up or not sight.slot.startswith(self._own_host)
 
     def _relay_all(self, link: Link, keys: Keys, sight: Sight) -> Recovered:
         taken = recover(link, keys, sight.slot, sight.owner, most=0)
@@ -168,8 +182,9 @@ def _put_back(link: Link, keys: Keys, sight: Sight) -> Recovered:
     return done
 
 
-def _words(sight: Sight, done: Recovered) -> str:
+def _words(sight: Sight, done: Recovered, *, own: bool) -> str:
     host = sight.slot.partition(".")[0]
-    why = f"nobody owns slot {sight.slot}" if sight.given_up else f"host {host} is lost"
+    lost = f"host {host} is lost" if not own else f"slot {sight.slot} has no living owner here"
+    why = f"nobody owns slot {sight.slot}" if sight.given_up else lost
     left = f", {done.left} to follow" if done.left else ""
     return f"{why}; tasks put back, uncounted: {done.moved}{left}"

@@ -241,6 +241,8 @@ class Pool:
         self._of_runners.clear()
 
     def _serve(self, runner: RunnerProcess) -> None:
+        if runner not in self.runners:
+            return  # its death was told first, in the same breath
         self._read(runner)
         if runner.wants_to_write:
             self.pump()

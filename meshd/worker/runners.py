@@ -216,10 +216,11 @@ class RunnerProcess:
         if head is None:
             return None
         limit = self.head_since + (0.0 if head.cancelled else head.policy.timeout)
-        if limit > now or self.started.started >= head.number:
+        if self.started.started >= head.number:
             return limit
-        # Its time is over before it has started, which nobody tells us: look again soon.
-        return now + ABORT_SECONDS / 10
+        # Its time may be over before it has started, which nobody tells us: then look again soon.
+        soon = limit if limit > now else now + ABORT_SECONDS / 10
+        return min(soon, max(self.head_since, self._sent_at) + START_SECONDS)
 
     def hang_up(self) -> None:
         """Close this end of the socket: an idle runner then leaves by itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from meshd.broker.queue import register
 from meshd.broker.recovery import Sight
 from meshd.clock import ManualClock
 from meshd.errors import BrokerUnavailable
+from meshd.host import InstanceTaken, Place
 from meshd.logs import get_events
 from meshd.protocol import GIVEN_UP, INBOX, Keys, queue_of
 from meshd.supervisor.reaper import (
@@ -41,11 +43,17 @@ class Town:
         self.link: Link = queue.link()
         self.inherited: list[str] = []
         log = get_events("test.reaper")
-        self.reaper = Reaper(own, self._inherit, Refusals(log), log)
+        self.running: set[str] = set()
+        self.reaper = Reaper(own, self._inherit, self._lock, Refusals(log), log)
 
     def _inherit(self, _link: Link, slot: str) -> int:
         self.inherited.append(slot)
         return 1
+
+    def _lock(self, instance: str) -> Place:
+        if instance in self.running:
+            raise InstanceTaken(instance)
+        return Place(f"{HERE}.{instance}", "here", os.open("/dev/null", os.O_RDONLY), "")
 
     def worker(self, slot: str = f"{THERE}.a1") -> Worker:
         """It holds one task."""
@@ -250,9 +258,20 @@ def test_living_worker_is_left_alone(town: Town) -> None:
 def test_slots_of_this_host_are_left_to_its_workers(town: Town) -> None:
     """Finding 27: they know what they were running, and why they died."""
     worker = town.worker(f"{HERE}.a1")
+    town.running.add("a1")
     town.lapse(f"{HERE}.a1")
     assert town.watch(60) == {}
     assert town.queue.owner(f"{HERE}.a1") == worker.slot.token
+
+
+def test_slot_of_this_host_is_recovered_when_nobody_has_its_lock_any_more(
+    town: Town, caplog: pytest.LogCaptureFixture
+) -> None:
+    town.worker(f"{HERE}.a1")
+    town.lapse(f"{HERE}.a1")
+    assert town.watch(60) == {"recover": 1}
+    assert town.queue.waiting() == [b"held"]
+    assert "has no living owner here" in caplog.text
 
 
 @pytest.mark.parametrize("host", [HERE, THERE])

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from meshd.broker.link import Link
+from meshd.host import InstanceTaken, Place
 from meshd.logs import get_events
 from meshd.protocol import GIVEN_UP, queue_of
 from meshd.supervisor.reaper import REAP_SECONDS, Reaper
@@ -35,7 +36,10 @@ def reaper_of(inbox: Inbox) -> Reaper:
     def inherit(link: Link, slot: str) -> int:
         return inbox.unattached_dispatcher(slot).inherit(link)
 
-    return Reaper(OWN, inherit, Refusals(log), log)
+    def lock(instance: str) -> Place:
+        raise InstanceTaken(instance)
+
+    return Reaper(OWN, inherit, lock, Refusals(log), log)
 
 
 def watch_all(reaper: Reaper, link: Link, seconds: float = 30.0) -> Counter[str]:
