@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import selectors
 import signal
@@ -31,7 +32,8 @@ class Driven:
     def __init__(self, directory: Path) -> None:
         self.selector = selectors.DefaultSelector()
         orders = {"kind": "a", "worker_id": "test", "max_result": 1 << 20}
-        self.pool = Pool(KIND, directory, orders, self.selector, time.monotonic)
+        numbers = itertools.count(1)
+        self.pool = Pool(KIND, directory, orders, self.selector, time.monotonic, numbers)
         self.happened: list[Event] = []
 
     def start(self) -> RunnerProcess:
