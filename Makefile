@@ -11,8 +11,8 @@ CHAOS_SEED    ?= # any, which it prints
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format format-check lint types imports budgets \
-        test-matrix test-redis4 chaos chaos-mutations bench bench-recovery redis-server iproute2 \
-        clean
+        test-matrix test-redis4 test-systemd deb chaos chaos-mutations bench bench-recovery \
+        redis-server iproute2 packaging-tools containers clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ help: ## this list
 run: $(VENV)/.run ## start everything in the foreground and run every built-in task
 	@$(BIN)/meshd dev --demo
 
-test: $(VENV)/.dev redis-server iproute2 ## all tests (TESTS=tests/unit for some of them)
+test: $(VENV)/.dev redis-server iproute2 packaging-tools containers ## all tests (TESTS=tests/unit for some of them)
 	$(BIN)/python -m pytest $(TESTS)
 
 check: format-check lint types imports budgets test ## exactly what CI wants to see
@@ -59,6 +59,12 @@ chaos-mutations: $(VENV)/.dev redis-server ## the same over copies that are brok
 bench: $(VENV)/.dev redis-server ## the first numbers: throughput, latency, start, memory
 	$(BIN)/python -m bench.numbers --json bench/results/numbers.jsonl \
 	    --markdown docs/performance.md
+
+deb: packaging-tools ## build dist/meshd_VERSION_all.deb
+	packaging/build-deb dist
+
+test-systemd: $(VENV)/.dev packaging-tools containers ## the package on a booted Debian 12 and 13
+	$(BIN)/python -m pytest tests/systemd
 
 bench-recovery: $(VENV)/.dev redis-server ## how soon a task runs again after each kind of death
 	$(BIN)/python -m bench.recovery --json bench/results/recovery.jsonl \
@@ -99,4 +105,26 @@ redis-server iproute2:
 	        apt-get install -qy --no-install-recommends $@; \
 	else \
 	    echo "no $(PROGRAM) here: the tests that need one are left out (apt install $@)"; \
+	fi
+
+packaging-tools:
+	@command -v dh_python3 >/dev/null && command -v lintian >/dev/null && exit; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing what builds the package"; \
+	    apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+	        apt-get install -qy --no-install-recommends build-essential debhelper dh-python \
+	        dh-sequence-python3 dh-sequence-installsysusers pybuild-plugin-pyproject python3-all \
+	        python3-setuptools bash-completion lintian; \
+	else \
+	    echo "no debhelper here: the package cannot be built (see packaging/debian/control)"; \
+	fi
+
+containers:
+	@command -v mmdebstrap >/dev/null && command -v systemd-nspawn >/dev/null && exit; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing what boots containers"; \
+	    apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+	        apt-get install -qy --no-install-recommends mmdebstrap systemd-container; \
+	else \
+	    echo "no mmdebstrap and systemd-nspawn here: the tests on a booted Debian are left out"; \
 	fi

@@ -29,9 +29,11 @@ COMMANDS = {
     "dead": "list, show, revive or purge dead letters",
     "config": "check or show the configuration",
     "dev": "run everything in the foreground on a private Redis",
+    "restart": "restart workers of this host, one after the other",
     "worker": "run one worker, such as a1",
     "supervisor": "run the supervisor of this host",
     "postmortem": "settle what a dead worker held; systemd runs it",
+    "reload-unit": "reload a daemon and wait for the outcome; systemd runs it",
 }
 _EPILOG = """exit codes:
   0 done   1 the task failed   2 usage   69 Redis unavailable   75 not finished in time, or full
@@ -90,7 +92,7 @@ def _load(name: str) -> ModuleType:
     """A command's module. Nothing of what is loaded with it can be garbage yet."""
     gc.disable()
     try:
-        return importlib.import_module(f"meshd.cli.{name}")
+        return importlib.import_module(f"meshd.cli.{name.replace('-', '_')}")
     finally:
         gc.enable()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import pwd
 
 from meshd.broker.link import connect
 from meshd.cli.exits import Exit
@@ -26,6 +27,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "instance", metavar="INSTANCE", type=_instance, help="the worker that has died: a1"
     )
+    parser.add_argument(
+        "--user", metavar="USER", help="become this user when the configuration has been read"
+    )
     add_config(parser)
 
 
@@ -33,6 +37,8 @@ def run(options: argparse.Namespace) -> int:
     events = get_events("postmortem")
     try:
         settings = settings_of(options)
+        if options.user:
+            _become(options.user)
         instance = options.instance
         configure(settings.log_format, settings.log.level, service="worker", instance=instance.name)
         dead = Dead(instance, kind_of(instance, settings), _verdict())
@@ -40,6 +46,17 @@ def run(options: argparse.Namespace) -> int:
     except MeshdError as error:
         events.error("postmortem", f"left to the next start: {error}")
     return Exit.DONE
+
+
+def _become(user: str) -> None:
+    try:
+        entry = pwd.getpwnam(user)
+        if os.geteuid() != entry.pw_uid:
+            os.initgroups(user, entry.pw_gid)
+            os.setgid(entry.pw_gid)
+            os.setuid(entry.pw_uid)
+    except (KeyError, OSError) as error:
+        raise MeshdError(f"cannot become user {user}: {error}") from error
 
 
 def _instance(name: str) -> Instance:

@@ -13,9 +13,12 @@ import os
 from meshd.broker.link import connect
 from meshd.cli.exits import Exit
 from meshd.cli.options import add_config, settings_of
-from meshd.host import take_place
+from meshd.config import Settings
+from meshd.host import folder, take_place
 from meshd.logs import configure, get_events
+from meshd.reloads import Reloads
 from meshd.supervisor.loop import Supervisor
+from meshd.supervisor.reload import Reload
 from meshd.systemd.notify import Notifier
 
 
@@ -32,9 +35,18 @@ def run(options: argparse.Namespace) -> int:
         settings.worker,
         "a supervisor is running on this host already; one is enough, stop it first",
     )
+
+    def reread() -> Settings:
+        fresh = settings_of(options)
+        configure(fresh.log_format, fresh.log.level, service="supervisor")
+        return fresh
+
+    directory = folder(settings.worker.runtime_directory / "supervisor")
+    reloads = Reloads(directory, lambda: None)
+    events = get_events("supervisor")
     supervisor = Supervisor(
-        place, settings, functools.partial(connect, settings.redis), notifier,
-        get_events("supervisor"),
+        place, settings, functools.partial(connect, settings.redis), notifier, events,
+        Reload(reread, settings, reloads, events),
     )  # fmt: skip
     try:
         supervisor.run()

@@ -15,11 +15,12 @@ import signal
 from meshd.broker.link import connect
 from meshd.cli.exits import Exit
 from meshd.cli.options import add_config, settings_of
-from meshd.config import Settings, kind_of, parse_instance
+from meshd.config import KindSettings, Settings, kind_of, parse_instance
 from meshd.host import folder, take_place
 from meshd.logs import configure, get_events
 from meshd.systemd.notify import Notifier
-from meshd.worker.loop import Identity, Worker
+from meshd.worker.identity import Identity
+from meshd.worker.loop import Worker
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,9 +43,15 @@ def run(options: argparse.Namespace) -> int:
     )  # fmt: skip
     directory = folder(settings.worker.runtime_directory / "worker" / instance.name)
     identity = Identity(instance, kind, worker_id(settings, instance.kind), place, directory)
+
+    def reread() -> tuple[Settings, KindSettings]:
+        fresh = settings_of(options)
+        configure(fresh.log_format, fresh.log.level, service="worker", instance=instance.name)
+        return fresh, kind_of(instance, fresh)
+
     worker = Worker(
         identity, settings, functools.partial(connect, settings.redis), notifier,
-        get_events("worker"),
+        get_events("worker"), reread,
     )  # fmt: skip
     try:
         worker.run()

@@ -24,7 +24,7 @@ from meshd.config.schema import (
     SupervisorSettings,
     WorkerSettings,
 )
-from meshd.config.show import describe
+from meshd.config.show import describe, differences
 from meshd.config.sources import DEFAULT_FILE
 from meshd.config.units import format_duration, format_size, parse_duration, parse_size
 
@@ -40,6 +40,7 @@ __all__ = [
     "SupervisorSettings",
     "WorkerSettings",
     "describe",
+    "differences",
     "format_duration",
     "format_size",
     "kind_of",

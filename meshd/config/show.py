@@ -22,3 +22,11 @@ def _rendered(setting: Setting, value: object) -> str:
     if setting.secret:
         return MASK
     return setting.form.show(value)
+
+
+def differences(before: Settings, after: Settings) -> list[str]:
+    """The dotted keys of the settings that differ."""
+    old, new = (
+        {key: value for key, _, value in values_of(settings)} for settings in (before, after)
+    )
+    return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -28,6 +29,7 @@ from meshd.supervisor.listener import Listener, Responses
 from meshd.supervisor.promoter import IDLE_SECONDS, Outboxes, Promoter
 from meshd.supervisor.reaper import REAP_SECONDS, Reaper
 from meshd.supervisor.refusals import Refusals
+from meshd.supervisor.reload import Reload
 from meshd.supervisor.status import Status
 from meshd.systemd.notify import Notifier
 
@@ -51,7 +53,7 @@ class Supervisor:
 
     def __init__(
         self, place: Place, settings: Settings, connect: Callable[[], Link], notifier: Notifier,
-        log: Events,
+        log: Events, reload: Reload,
     ) -> None:  # fmt: skip
         self._settings, self._notifier, self._log = settings, notifier, log
         limit = settings.worker.max_payload
@@ -75,9 +77,11 @@ class Supervisor:
         self._listener_fd = -1
         self._more_to_hear = False
         self._signals = Signals()
+        self._reload = reload
         self._timers = Timers()
         self._ready = self._over = False
         self._deadline = 0.0
+        self._words = ""
         self._duties = {
             "promote": Duty(self._promote, IDLE_SECONDS),
             "outbox": Duty(self._relay_outboxes, OUTBOX_SECONDS),
@@ -266,6 +270,7 @@ class Supervisor:
         recovered = self._about.counts["recover"]
         condition = self._status.run_once(self._tenure.main, now)._replace(recovered=recovered)
         words = condition.words()
+        self._words = words
         if self._ready:
             self._notifier.status(words)
         else:
@@ -290,13 +295,23 @@ class Supervisor:
             self._more_to_hear = self._listener.hear(time.monotonic())
 
     def _on_signal(self) -> None:
-        if Stop().after(self._signals.drain()).draining:
+        numbers = self._signals.drain()
+        if signal.SIGHUP in numbers:
+            self._on_hangup()
+        if Stop().after(numbers).draining:
             self._over = True
             self._notifier.stopping("stopping")
             try:
                 self._leave()
             except BrokerError as error:
                 self._log.warning("detach", f"left the inbox's slot as it was: {error}")
+
+    def _on_hangup(self) -> None:
+        self._notifier.reloading()
+        interval = self._reload.run().supervisor.status_interval
+        self._duties["status"] = self._duties["status"]._replace(seconds=interval)
+        if self._ready:
+            self._notifier.ready(self._words)
 
     def _leave(self) -> None:
         """What was decided is settled, and what has landed goes back: nothing stays in hand."""

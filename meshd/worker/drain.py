@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from meshd.lifecycle import Stop
 from meshd.runner.started import STOP_INTERRUPT
-from meshd.worker.pool import Pool
+from meshd.worker.generations import Generations
 from meshd.worker.session import Session
 
 OUT_OF_REACH_SECONDS = 6.0
@@ -18,7 +18,7 @@ OUT_OF_REACH_SECONDS = 6.0
 class Drain:
     """`on`: the worker was told to stop. `over`: it can end. `now` is monotonic seconds."""
 
-    def __init__(self, session: Session, pool: Pool, limit: float) -> None:
+    def __init__(self, session: Session, pool: Generations, limit: float) -> None:
         self.over = False
         self._session = session
         self._pool = pool

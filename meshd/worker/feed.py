@@ -5,7 +5,7 @@ what is taken back when a task turns out long.
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Iterable
 
 from meshd.broker.cancel import ordered
 from meshd.broker.entry import Refused
@@ -14,7 +14,7 @@ from meshd.broker.slot import Claimed
 from meshd.claims import Claim, Types, read
 from meshd.retry import POSTPONE_LIMIT_SECONDS
 from meshd.settle import Ending, Settler
-from meshd.worker.pool import Pool
+from meshd.worker.generations import Generations
 from meshd.worker.prefetch import Pace
 from meshd.worker.runners import RunnerProcess
 from meshd.worker.session import Session
@@ -29,7 +29,13 @@ class Feeder:
     """
 
     def __init__(
-        self, session: Session, pool: Pool, settler: Settler, pace: Pace, kind: str, limit: int
+        self,
+        session: Session,
+        pool: Generations,
+        settler: Settler,
+        pace: Pace,
+        kind: str,
+        limit: int,
     ) -> None:
         self.types: Types | None = None
         self._session = session
@@ -63,11 +69,11 @@ class Feeder:
             self._mark_cancelled(claims)
         self.feed(claims, now)
 
-    def cancel(self, ids: Container[str], now: float) -> None:
+    def cancel(self, ids: Collection[str], now: float) -> None:
         """Of these tasks, those that are held and have not started get their end; what runs is
         marked, and stopped when deadlines are looked at.
         """
-        for runner in self._pool.runners:
+        for runner in self._pool.runners if ids else ():
             claims = runner.holds(ids)
             for claim in claims:
                 claim.cancelled = True

@@ -5,31 +5,34 @@ hears. Every turn is short; nothing in it waits for a task.
 from __future__ import annotations
 
 import selectors
+import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable
 
 from meshd.broker.link import Link
 from meshd.broker.queue import promote, register
 from meshd.broker.settlement import RELAYED
-from meshd.broker.slot import Claimed, ClaimReply, Slot, SlotSettings
+from meshd.broker.slot import ClaimReply, Slot, SlotSettings
 from meshd.claims import Types
-from meshd.config import Instance, KindSettings, Settings
+from meshd.config import KindSettings, Settings
 from meshd.errors import BrokerError, BrokerUnavailable, ClaimLost, HandlerError
-from meshd.estate import NO_ESTATE, own_file, read_estate
-from meshd.host import Place
+from meshd.estate import NO_ESTATE, read_estate
 from meshd.lifecycle import Signals, Timers
 from meshd.logs import Events
 from meshd.protocol import BEAT_SECONDS, Keys, queue_of
+from meshd.reloads import Reloads
 from meshd.settle import Ending, Settler
 from meshd.systemd.notify import Notifier
 from meshd.worker.beat import Beat
 from meshd.worker.drain import Drain
 from meshd.worker.feed import Feeder
+from meshd.worker.generations import Generations, NotRenewed, Renewed
+from meshd.worker.identity import Identity
 from meshd.worker.outcomes import Outcomes
-from meshd.worker.pool import Broken, Died, OfRunner, Pool, Ready, Reported
+from meshd.worker.pool import Broken, Died, OfRunner, Ready, Reported
 from meshd.worker.prefetch import Pace
+from meshd.worker.reading import Reading
+from meshd.worker.reload import Reload
 from meshd.worker.session import Session
 from meshd.worker.status import Status
 from meshd.worker.tasklog import TaskLog
@@ -40,22 +43,12 @@ DRAIN_STEP_SECONDS = 1.0
 EXCHANGING_SECONDS = 0.02
 
 
-class Identity(NamedTuple):
-    """Who this worker is."""
-
-    instance: Instance
-    kind: KindSettings
-    worker_id: str
-    place: Place
-    directory: Path
-
-
 class Worker:
     """Runs one slot until it is told to stop."""
 
     def __init__(
         self, identity: Identity, settings: Settings, connect: Callable[[], Link],
-        notifier: Notifier, log: Events,
+        notifier: Notifier, log: Events, reread: Callable[[], tuple[Settings, KindSettings]],
     ) -> None:  # fmt: skip
         self._kind = identity.instance.kind
         self._settings, self._notifier, self._log = settings, notifier, log
@@ -66,14 +59,11 @@ class Worker:
         slot = Slot(Keys(queue_of(self._kind)), place.slot, limits, place.boot)
         settler = Settler(identity.worker_id, place.host, self._kind)
         pace = Pace(settings.worker.prefetch_budget)
-        orders = {
-            "kind": self._kind,
-            "worker_id": identity.worker_id,
-            "max_result": settings.worker.max_result,
-        }
+        most = settings.worker.max_result
+        orders = {"kind": self._kind, "worker_id": identity.worker_id, "max_result": most}
         self._kind_settings = kind
         self._session = Session(connect, slot, self._selector)
-        self._pool = Pool(kind, identity.directory, orders, self._selector, time.monotonic)
+        self._pool = Generations(kind, identity.directory, orders, self._selector)
         self._feeder = Feeder(self._session, self._pool, settler, pace, self._kind, limit)
         self._outcomes = Outcomes(self._session, self._feeder, settler, pace, log, kind, limit)
         self._beat = Beat(identity.worker_id, identity.instance.name, place.host, time.time())
@@ -81,9 +71,11 @@ class Worker:
         self._task_log = TaskLog(log)
         self._drain = Drain(self._session, self._pool, settings.worker.drain_timeout)
         self._status = Status(self._session, self._pool, self._outcomes, self._drain, self._kind)
+        reloads = Reloads(identity.directory, self._say_ready)
+        self._reload = Reload(reread, settings, self._pool, reloads, self._timers, log)
         self._directory = identity.directory
         self._estate = read_estate(identity.directory)
-        self._reading = own_file(identity.directory)
+        self._reading = Reading(identity.directory)
         self._ready = self._relays_due = self._full = False
         self._beats = 0
         self._deadline = 0.0
@@ -93,6 +85,7 @@ class Worker:
             "register": self._register,
             "poll": self._poll,
             "drain": self._look_at_drain,
+            "reload": self._reload.late,
         }
 
     def run(self) -> None:
@@ -116,8 +109,7 @@ class Worker:
             finally:
                 # Nothing is left to do here but after a fault of the worker's own.
                 self._pool.leave_to_heirs()
-                if not self._reading.running:
-                    Path(self._reading.path).unlink(missing_ok=True)
+                self._reading.close()
                 self._session.close()
                 self._selector.close()
 
@@ -127,7 +119,7 @@ class Worker:
                 key.data()
             now = time.monotonic()
             self._hear_of_tasks()
-            self._hear_orders(now)
+            self._feeder.cancel(self._session.orders.cancelled(), now)
             for event in self._pool.of_runners():
                 self._on_event(event, now)
             for name in self._timers.due(now):
@@ -204,8 +196,8 @@ class Worker:
             self._estate = NO_ESTATE
 
     def _digest(self, reply: ClaimReply, settled: list[Ending], now: float) -> None:
-        noted = self._noted(reply.claims)
-        self._feeder.admit(noted, reply.now, now, orders=reply.orders > 0)
+        read = self._reading.each(reply.claims)
+        self._feeder.admit(read, reply.now, now, orders=reply.orders > 0)
         for ending in settled:
             self._beat.counts[ending.outcome] += 1
             self._relays_due |= RELAYED in ending.settlement.rest
@@ -225,11 +217,11 @@ class Worker:
             slot=self._session.slot.name,
         )
         if reconciled.inherited:
-            self._outcomes.inherited(self._noted(reconciled.found), self._estate)
+            self._outcomes.inherited(self._reading.each(reconciled.found), self._estate)
             self._forget_estate()
         elif self._ready and not self._drain.on:
-            noted = self._noted(reconciled.found)
-            self._feeder.admit(noted, reconciled.redis_now, now, orders=True)
+            read = self._reading.each(reconciled.found)
+            self._feeder.admit(read, reconciled.redis_now, now, orders=True)
         else:
             self._session.give_back(claimed.number for claimed in reconciled.found)
         self._feeder.look_for_orders(now)
@@ -275,26 +267,26 @@ class Worker:
                 self._session.give_back([event.claim.number])
         self._reading.note(0)
 
-    def _noted(self, claims: Iterable[Claimed]) -> Iterator[Claimed]:
-        """Each is noted as what this process reads, until the next one is asked for."""
-        for claimed in claims:
-            self._reading.note(claimed.number)
-            yield claimed
-        self._reading.note(0)
-
-    def _hear_orders(self, now: float) -> None:
-        ids = self._session.orders.cancelled()
-        if ids:
-            self._feeder.cancel(ids, now)
-
-    def _on_event(self, event: OfRunner, now: float) -> None:
+    def _on_event(self, event: OfRunner | Renewed | NotRenewed, now: float) -> None:
         if isinstance(event, Died):
             self._on_death(event, now)
         elif isinstance(event, Ready):
             self._feeder.types = Types(self._kind_settings, event.types)
             self._become_ready(now)
-        else:
+        elif isinstance(event, Broken):
             self._on_broken(event)
+        elif isinstance(event, Renewed):
+            self._on_renewed(event, now)
+        else:
+            self._reload.not_renewed(event, now)
+
+    def _on_renewed(self, renewed: Renewed, now: float) -> None:
+        if self._reload.kind is not None:
+            self._kind_settings = self._reload.kind
+        self._feeder.types = Types(self._kind_settings, renewed.types)
+        self._feeder.feed(renewed.unstarted, now)
+        self._reload.renewed(now)
+        self._register(now)
 
     def _on_death(self, died: Died, now: float) -> None:
         if not self._ready and not died.was_ready and died.by_itself:
@@ -372,15 +364,28 @@ class Worker:
             self._log.warning("full", "Redis is at its maxmemory: claiming once a second")
         self._full = self._session.full
 
+    def _say_ready(self) -> None:
+        self._notifier.ready(self._status.sentence(time.monotonic()))
+
     # Stopping
 
     def _on_signal(self) -> None:
-        now = time.monotonic()
-        if self._drain.hear(self._signals.drain(), now):
+        now, numbers = time.monotonic(), self._signals.drain()
+        if signal.SIGHUP in numbers:
+            self._on_hangup(now)
+        if self._drain.hear(numbers, now):
+            self._reload.stop(now)
             self._log.info("drain", self._status.sentence(now))
             self._notifier.stopping(self._status.sentence(now))
         if self._drain.on:
             self._look_at_drain(now)
+
+    def _on_hangup(self, now: float) -> None:
+        if self._drain.on or not self._ready:
+            self._reload.refuse("it stops" if self._drain.on else "it has not begun to serve yet")
+        else:
+            self._notifier.reloading()
+            self._reload.begin(now)
 
     def _look_at_drain(self, now: float) -> None:
         self._timers.set("drain", now + DRAIN_STEP_SECONDS)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from meshd.worker.beat import words
 from meshd.worker.drain import Drain
+from meshd.worker.generations import Generations
 from meshd.worker.outcomes import Outcomes
-from meshd.worker.pool import Pool
 from meshd.worker.session import Session
 
 
@@ -13,7 +13,7 @@ class Status:
     """`now` is monotonic seconds."""
 
     def __init__(
-        self, session: Session, pool: Pool, outcomes: Outcomes, drain: Drain, kind: str
+        self, session: Session, pool: Generations, outcomes: Outcomes, drain: Drain, kind: str
     ) -> None:
         self._session = session
         self._pool = pool

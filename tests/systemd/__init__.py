@@ -1,0 +1,1 @@
+"""The package and its units on booted Debians."""
