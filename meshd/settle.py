@@ -95,9 +95,11 @@ class Settler:
         """The worker before this one died while the task ran, for a cause of its own."""
         deaths = claim.envelope.deaths + 1
         envelope = claim.envelope._replace(deaths=deaths, cause=cause)
-        error = Error("deaths", f"{FAILURES['deaths']}: {cause}")
+        decision = after_death(deaths)
+        too_many = f"{FAILURES['deaths']}: " if isinstance(decision, GiveUp) else ""
+        error = Error("deaths", f"{too_many}{cause}")
         return self._decided(
-            claim, envelope, self._run(claim, None, 0.0), error, after_death(deaths), "death", now
+            claim, envelope, self._run(claim, None, 0.0), error, decision, "death", now
         )
 
     def cancelled(
