@@ -56,10 +56,12 @@ def take_place(instance: str, settings: WorkerSettings, taken: str) -> Place:
     return Place(f"{host}.{instance}", socket.gethostname(), lock, boot)
 
 
-def folder(path: Path) -> Path:
-    """The folder, made if it was missing. Raises MeshdError with the remedy."""
+def folder(path: Path, mode: int = 0o755) -> Path:
+    """The folder, made with this mode (less the umask) if it was missing. Raises MeshdError with
+    the remedy.
+    """
     with _explained():
-        return _made(path)
+        return _made(path, mode)
 
 
 def host_id(state_directory: Path) -> str:
@@ -105,8 +107,8 @@ def _nonce(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _made(path: Path) -> Path:
-    path.mkdir(mode=0o755, parents=True, exist_ok=True)
+def _made(path: Path, mode: int = 0o755) -> Path:
+    path.mkdir(mode=mode, parents=True, exist_ok=True)
     return path
 
 

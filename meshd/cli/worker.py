@@ -42,6 +42,8 @@ def run(options: argparse.Namespace) -> int:
         "or choose another instance name",
     )  # fmt: skip
     directory = folder(settings.worker.runtime_directory / "worker" / instance.name)
+    # What the unit's sandbox lets the handlers of a kind keep; no other user is to read it.
+    folder(settings.worker.state_directory / instance.kind, mode=0o750)
     identity = Identity(instance, kind, worker_id(settings, instance.kind), place, directory)
 
     def reread() -> tuple[Settings, KindSettings]:

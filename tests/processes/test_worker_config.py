@@ -220,3 +220,22 @@ def test_a_server_older_than_5_is_refused_with_the_remedy(site: Site, old_server
 
     assert worker.wait() == UNAVAILABLE
     assert "version 3.0.6; meshd needs 5.0 or newer" in _last_line(worker.stderr)
+
+
+def test_worker_makes_the_folder_of_its_kind_where_handlers_may_write(site: Site) -> None:
+    site.worker()
+
+    made = site.directory / "state" / "a"
+    assert made.is_dir()
+    assert made.stat().st_mode & 0o777 == 0o750
+
+
+def test_folder_of_the_kind_that_is_something_else_is_named(site: Site) -> None:
+    state = site.directory / "state"
+    state.mkdir()
+    (state / "a").write_text("not a folder")
+
+    worker = site.worker(ready=False)
+
+    assert worker.wait() == 1
+    assert f"cannot use {state / 'a'}: File exists" in worker.stderr
