@@ -108,13 +108,14 @@ redis-server iproute2:
 	fi
 
 packaging-tools:
-	@command -v dh_python3 >/dev/null && command -v lintian >/dev/null && exit; \
+	@command -v dh_python3 >/dev/null && command -v scdoc >/dev/null && \
+	    command -v lintian >/dev/null && exit; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "installing what builds the package"; \
 	    apt-get update -q && DEBIAN_FRONTEND=noninteractive \
 	        apt-get install -qy --no-install-recommends build-essential debhelper dh-python \
 	        dh-sequence-python3 dh-sequence-installsysusers pybuild-plugin-pyproject python3-all \
-	        python3-setuptools bash-completion lintian; \
+	        python3-setuptools bash-completion scdoc lintian; \
 	else \
 	    echo "no debhelper here: the package cannot be built (see packaging/debian/control)"; \
 	fi
