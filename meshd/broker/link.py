@@ -251,7 +251,7 @@ def as_broker_error(error: Exception, address: str) -> BrokerError:
         codes = {text.split(" ", 1)[0], *_IN_SCRIPT.findall(text)}
         # redis-py strips the code where it has a class for it.
         if "OOM" in codes or type(error).__name__ == "OutOfMemoryError":
-            return BrokerFull(f"Redis at {address} cannot serve: {text}")
+            return BrokerFull(f"Redis at {address} is full, raise its maxmemory: {text}")
         if codes & _PASSING or type(error).__name__ in _PASSING_CLASSES:
             return BrokerUnavailable(f"Redis at {address} cannot serve: {text}")
     return BrokerError(f"Redis at {address} refuses: {text}")

@@ -5,19 +5,21 @@ says when to connect, and what a loss means.
 
 from __future__ import annotations
 
-import contextlib
 import selectors
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 from meshd.broker.connector import Connector
 from meshd.broker.link import Link
 from meshd.broker.slot import Attachment, Claimed, Slot
 from meshd.broker.waiter import Waiter
-from meshd.errors import BrokerFull, BrokerUnavailable, ClaimLost, SlotHeld
+from meshd.errors import BrokerUnavailable, ClaimLost, SlotHeld
 from meshd.host import InstanceTaken
 from meshd.lifecycle import Backoff
+from meshd.logs import Events
 
 WAIT_SECONDS = 2
+FULL_SECONDS = 1.0
 UNBLOCK_SECONDS = 3.0
 
 
@@ -25,9 +27,8 @@ class Tenure:
     """Who owns the lock of the slot makes one. Calls that reach Redis raise BrokerError.
 
     `work_came`: a claim may find something. `landed`: something lies in landing, where nobody else
-    finds it. `full`: Redis refuses the blocking move for want of memory, but no claim; ask by
-    those, and by the move from time to time.
-    `trouble`: why there are no links.
+    finds it. `full`: Redis refuses the blocking move for want of memory, so claim on a timer; no
+    other move is sent before `full_until` (monotonic seconds). `trouble`: why there are no links.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Tenure:
         connect: Callable[[], Link],
         slot: Slot,
         selector: selectors.BaseSelector,
+        log: Events,
         links: int = 2,
     ) -> None:
         self.slot = slot
@@ -43,9 +45,11 @@ class Tenure:
         self.work_came = False
         self.landed = False
         self.full = False
+        self.full_until = 0.0
         self.attached = False
         self.trouble = "connecting"
         self._selector = selector
+        self._log = log
         self._backoff = Backoff(first=0.2, cap=2.0)
         self._main: Link | None = None
         self._waiter: Waiter | None = None
@@ -95,7 +99,6 @@ class Tenure:
             if link is not None:
                 link.close()
         self._main = self._waiter = None
-        self.full = False
         self.others = ()
         self.trouble = trouble
         return self._backoff.next()
@@ -110,9 +113,11 @@ class Tenure:
         born = self.main.call(b"GET", self.slot.keys.born)
         return born is not None and born.decode() == self.slot.born
 
-    def wait_for_work(self) -> None:
-        """Ask Redis to say when there is something to claim; at most one wait is pending."""
-        if self._waiter is not None and not self._waiter.pending:
+    def wait_for_work(self, now: float) -> None:
+        """Ask Redis to say when there is something to claim; at most one wait is pending, and none
+        for a second after it was refused because Redis is `full`. `now` is monotonic seconds.
+        """
+        if self._waiter is not None and not self._waiter.pending and now >= self.full_until:
             self.slot.ask_to_wait(self._waiter.link, WAIT_SECONDS)
             self._waiter.sent()
 
@@ -120,9 +125,8 @@ class Tenure:
         """End a pending wait and read its reply, so that nothing can land any more."""
         if self._waiter is not None and self._waiter.pending:
             self.main.call(b"CLIENT", b"UNBLOCK", self._blocking_id)
-            with contextlib.suppress(BrokerFull):
-                if self._waiter.wait_for_answer(UNBLOCK_SECONDS):
-                    self.work_came = self.landed = True
+            if self._waiter.wait_for_answer(UNBLOCK_SECONDS):
+                self.work_came = self.landed = True
 
     def close(self) -> None:
         self.lost("closed")
@@ -153,14 +157,20 @@ class Tenure:
         """The reply of the pending wait: something lies in landing, or the time was over."""
         if self._waiter is None:
             return
-        try:
-            moved = self._waiter.answered()
-        except BrokerFull:
-            self.full = True
-            return
+        moved = self._waiter.answered()
         if moved:
             self.work_came = self.landed = True
         if moved is not None:
-            self.full = False
-            # Not when the links were opened: a full server, say, refuses only what comes then.
+            # Not when the links were opened: a queue of a wrong type, say, is refused only then.
             self._backoff.reset()
+            self._heed_memory(self._waiter.full)
+
+    def _heed_memory(self, refusal: str) -> None:
+        """Scripts that claim and settle are not refused, so a full server is still emptied."""
+        if refusal:
+            self.full_until = time.monotonic() + FULL_SECONDS
+        if refusal and not self.full:
+            self._log.warning("full", f"{refusal} Looking for tasks once a second until then.")
+        elif self.full and not refusal:
+            self._log.info("full", "Redis has memory again")
+        self.full = bool(refusal)

@@ -11,18 +11,21 @@ import select
 import time
 
 from meshd.broker.link import Link
-from meshd.errors import BrokerUnavailable
+from meshd.errors import BrokerFull, BrokerUnavailable
 
 _PIECE = 1 << 16
 _LONGEST_LINE = 4096
 
 
 class Waiter:
-    """A link that is used for blocking moves only. `pending`: one is under way."""
+    """A link that is used for blocking moves only. `pending`: one is under way; `full`: why the
+    last was refused for want of memory, empty if it was not.
+    """
 
     def __init__(self, link: Link) -> None:
         self.link = link
         self.pending = False
+        self.full = ""
         self._line = b""
         self._left = 0  # bytes of the element that are still to come, with their end
         self._moved = False
@@ -34,7 +37,8 @@ class Waiter:
 
     def answered(self) -> bool | None:
         """Read what has come, without waiting: whether something was moved, None while there is no
-        complete reply. Raises BrokerError for a refusal, BrokerUnavailable for a lost connection.
+        complete reply. Raises BrokerUnavailable for a lost connection and BrokerError for a
+        refusal, except for that of a full server: after it the link is as good as before.
         """
         if not self.pending and self.link.receive_some(1) is not None:
             raise BrokerUnavailable(f"Redis at {self.link.address} answers what nobody asked")
@@ -73,6 +77,11 @@ class Waiter:
         kind, rest = line[:1], line[1:]
         if kind == b"-":
             self.pending = False
-            raise self.link.refusal(rest.decode(errors="replace"))
+            refusal = self.link.refusal(rest.decode(errors="replace"))
+            if not isinstance(refusal, BrokerFull):
+                raise refusal
+            self.full = str(refusal)
+            return
+        self.full = ""
         self._moved = kind == b"+" or (kind == b"$" and rest != b"-1")
         self._left = int(rest) + 2 if kind == b"$" and self._moved else 0

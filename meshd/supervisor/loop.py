@@ -62,7 +62,7 @@ class Supervisor:
         refusals = Refusals(log)
         self._about = About(f"supervisor_{os.getpid()}", place.host)
         self._selector = selectors.DefaultSelector()
-        self._tenure = Tenure(connect, slot, self._selector, links=3)
+        self._tenure = Tenure(connect, slot, self._selector, log, links=3)
         self._dispatcher = self._dispatcher_of(slot)
         self._promoter, self._outboxes = Promoter(refusals), Outboxes(refusals)
         self._reaper = Reaper(
@@ -155,15 +155,15 @@ class Supervisor:
         if dispatcher.busy or tenure.work_came:
             self._about.counts.update(dispatcher.run_once(tenure.main))
             tenure.work_came = dispatcher.work_left
-        if dispatcher.paused or tenure.full:
+        if dispatcher.paused:
             self._timers.start("poll", now + POLL_SECONDS)
         elif not dispatcher.busy and not tenure.work_came:
-            tenure.wait_for_work()
+            tenure.wait_for_work(now)
+            if tenure.full:
+                self._timers.start("poll", now + POLL_SECONDS)
 
     def _poll(self) -> None:
         self._tenure.work_came = True
-        if self._tenure.full and not self._dispatcher.paused:
-            self._tenure.wait_for_work()
 
     def _on_links(self) -> None:
         now = time.monotonic()
@@ -269,7 +269,7 @@ class Supervisor:
     def _say_status(self, now: float) -> None:
         recovered = self._about.counts["recover"]
         condition = self._status.run_once(self._tenure.main, now)._replace(recovered=recovered)
-        words = condition.words()
+        words = condition.words() + ("; Redis is full" if self._tenure.full else "")
         self._words = words
         if self._ready:
             self._notifier.status(words)

@@ -62,7 +62,7 @@ class Worker:
         most = settings.worker.max_result
         orders = {"kind": self._kind, "worker_id": identity.worker_id, "max_result": most}
         self._kind_settings = kind
-        self._session = Session(connect, slot, self._selector)
+        self._session = Session(connect, slot, self._selector, log)
         self._pool = Generations(kind, identity.directory, orders, self._selector)
         self._feeder = Feeder(self._session, self._pool, settler, pace, self._kind, limit)
         self._outcomes = Outcomes(self._session, self._feeder, settler, pace, log, kind, limit)
@@ -76,7 +76,7 @@ class Worker:
         self._directory = identity.directory
         self._estate = read_estate(identity.directory)
         self._reading = Reading(identity.directory)
-        self._ready = self._relays_due = self._full = False
+        self._ready = self._relays_due = False
         self._beats = 0
         self._deadline = 0.0
         self._duties: dict[str, Callable[[float], None]] = {
@@ -163,10 +163,12 @@ class Worker:
             session.release()
             session.work_came = not session.paused
         idle = any(runner.held == 0 for runner in self._pool.runners)
-        if session.paused or session.full or self._outcomes.hold_until > now:
+        if session.paused or self._outcomes.hold_until > now:
             self._timers.start("poll", now + POLL_SECONDS)
         elif idle and not session.work_came and self._wanted(now):
-            session.wait_for_work()
+            session.wait_for_work(now)
+            if session.full:
+                self._timers.start("poll", now + POLL_SECONDS)
 
     def _settle_and_claim(self, wanted: int, now: float) -> None:
         """Exchange until nothing has ended meanwhile, but not for long. While Redis works on one
@@ -345,7 +347,6 @@ class Worker:
         self._session.orders.check(now)
         promote(self._session.main, self._session.slot.keys)
         self._task_log.tell_the_rest()
-        self._tell_of_memory()
 
     def _register(self, now: float) -> None:
         self._timers.set("register", now + REGISTER_SECONDS)
@@ -354,15 +355,7 @@ class Worker:
 
     def _poll(self, now: float) -> None:
         self._session.work_came = True
-        if self._session.full and self._wanted(now):
-            self._session.wait_for_work()
-        self._tell_of_memory()
         self._notifier.status(self._status.sentence(now))
-
-    def _tell_of_memory(self) -> None:
-        if self._session.full and not self._full:
-            self._log.warning("full", "Redis is at its maxmemory: claiming once a second")
-        self._full = self._session.full
 
     def _say_ready(self) -> None:
         self._notifier.ready(self._status.sentence(time.monotonic()))

@@ -17,6 +17,7 @@ from meshd.broker.slot import Asked, Attachment, Claimed, ClaimReply, Held, Slot
 from meshd.broker.tenure import Tenure
 from meshd.claims import Claim
 from meshd.errors import ClaimLost
+from meshd.logs import Events
 from meshd.settle import Ending
 from meshd.worker.orders import Orders
 from meshd.worker.prefetch import MOST_AHEAD
@@ -39,9 +40,9 @@ class Session(Tenure):
     """A worker's slot, and the claims in hand. Calls that reach Redis raise BrokerError."""
 
     def __init__(
-        self, connect: Callable[[], Link], slot: Slot, selector: selectors.BaseSelector
+        self, connect: Callable[[], Link], slot: Slot, selector: selectors.BaseSelector, log: Events
     ) -> None:
-        super().__init__(connect, slot, selector, links=3)
+        super().__init__(connect, slot, selector, log, links=3)
         self.orders = Orders(slot.keys.orders, selector)
         self.claims: dict[int, Claim] = {}
         self.returned: set[int] = set()

@@ -40,10 +40,10 @@ class Status:
             doing = f"holding for {self._outcomes.hold_until - now:.0f} s: its runners crash"
         elif self._session.paused:
             doing = f"{self._kind} is paused; {doing}"
+        elif self._session.full and any(runner.held == 0 for runner in self._pool.runners):
+            doing = f"Redis is full, looking for tasks once a second; {doing}"
         if not self._pool.ready and not self._drain.on:
             doing = f"waiting for its handlers to be loaded; {doing}"
-        if self._session.full:
-            doing = f"Redis is full (maxmemory): claiming once a second; {doing}"
         if not self._session.up:
             doing = f"waiting for Redis ({self._session.trouble}); {doing}"
         if self._pool.abandoned:

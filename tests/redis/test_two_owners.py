@@ -11,6 +11,7 @@ from meshd.broker.slot import Slot, SlotSettings
 from meshd.broker.tenure import Tenure
 from meshd.errors import SlotHeld
 from meshd.host import InstanceTaken
+from meshd.logs import get_events
 from tests.redis.raw import LIMIT, SLOT, RawQueue, Worker
 from tests.support.wait import wait_until
 
@@ -72,7 +73,7 @@ def test_same_owner_attaches_again_whatever_it_is_known(any_queue: RawQueue) -> 
 @pytest.fixture
 def tenure(queue: RawQueue) -> Iterator[Tenure]:
     selector = selectors.DefaultSelector()
-    made = Tenure(queue.link, booted(queue, "22222222").slot, selector)
+    made = Tenure(queue.link, booted(queue, "22222222").slot, selector, get_events("worker"))
     yield made
     made.close()
     selector.close()

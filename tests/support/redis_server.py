@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import signal
 import socket
@@ -85,15 +86,25 @@ class RedisServer:
 
     def start(self) -> None:
         """Start and wait for an answer; what the server said is in `log`."""
+        self.launch()
+        self.wait_loaded()
+
+    def wait_loaded(self) -> None:
+        wait_until(self._answers, what=f"an answer from {PROGRAM}, see {self.directory}/log")
+
+    def launch(self) -> None:
+        """Start; until the data are loaded it answers LOADING."""
         assert self._process is None, "already running"
         arguments = [
             word for key, value in self._options.items() for word in (f"--{key}", str(value))
         ]
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._inside, PROGRAM, *arguments], stdout=log, stderr=log
+                [*self._inside, PROGRAM, *arguments],
+                stdout=log,
+                stderr=log,
+                restore_signals=False,  # SIGXFSZ stays ignored, see fill_disk
             )
-        wait_until(self._answers, what=f"an answer from {PROGRAM}, see {self.directory}/log")
 
     def _answers(self) -> bool:
         assert self._process is not None
@@ -105,10 +116,6 @@ class RedisServer:
                 return connection.recv(100).startswith((b"+PONG", b"-NOAUTH"))  # not -LOADING
         except OSError:  # not listening yet
             return False
-
-    def set(self, option: str, value: str | int) -> None:
-        """An option for the next start."""
-        self._options[option] = value
 
     def log(self) -> str:
         return (self.directory / "log").read_text(errors="replace")[-2000:]
@@ -132,6 +139,19 @@ class RedisServer:
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
+
+    def fill_disk(self) -> None:
+        """From now on every write to a file fails, as on a full disk."""
+        self._limit_files(1)
+
+    def free_disk(self) -> None:
+        """Writes succeed again."""
+        self._limit_files(resource.RLIM_INFINITY)
+
+    def _limit_files(self, size: int) -> None:
+        assert self._process is not None, "not running"
+        _, hard = resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (size, hard))
 
     def close(self) -> None:
         """Leave nothing behind."""
