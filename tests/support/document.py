@@ -35,6 +35,10 @@ class Document:
         """The first column of a table."""
         return [row[0] for row in self.table(section, title)]
 
+    def fences(self) -> list[tuple[str, str]]:
+        """(language, text) of every code block, in order."""
+        return re.findall(r"(?ms)^```(\w*)\n(.*?)^```$", self.text)
+
     def blocks(self, language: str) -> Iterator[tuple[str, str]]:
         """(section, text) of each code block in this language."""
         for title, text in self.sections.items():
