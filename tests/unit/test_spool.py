@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,19 +118,21 @@ def test_a_spool_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
         read_spool(tmp_path)
 
 
-@pytest.fixture
-def _small_files() -> Iterator[None]:
+@contextlib.contextmanager
+def small_files() -> Iterator[None]:
+    """For no longer than it takes: what the tests print may go to a file, too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("_small_files")
 def test_what_cannot_be_written_leaves_the_spool_that_was_there(tmp_path: Path) -> None:
     write_spool(tmp_path, [(Claimed(7, ENTRY), DONE)])
     large = DONE._replace(message="x" * 10_000)
-    with pytest.raises(OSError, match="File too large"):
+    with small_files(), pytest.raises(OSError, match="File too large"):
         write_spool(tmp_path, [(Claimed(8, ENTRY), large)])
     assert list(read_spool(tmp_path)) == [7]
     assert [path.name for path in tmp_path.iterdir()] == ["spool"]
