@@ -156,6 +156,7 @@ class Generations:
                 return
             if isinstance(event, Ready) and coming.ready:
                 yield Renewed(event.types, self._switch(coming))
+                return  # another runner may have become ready in the same breath
 
     def _switch(self, coming: Pool) -> list[Claim]:
         """Let the new generation serve; what the old one had not started."""

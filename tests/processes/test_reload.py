@@ -7,6 +7,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,6 +146,23 @@ def test_new_settings_of_the_kind_are_in_force(own: Own) -> None:
     own.site.wait_runs("start y")
     (own.site.directory / "go").touch()
     assert {own.site.settled(first)["result"], own.site.settled(second)["result"]} == {"one"}
+
+
+def test_runners_that_are_ready_in_the_same_breath_serve_together(own: Own) -> None:
+    worker = own.site.worker()
+    own.write("two", 'note("loads")\nwait_for("load")\nnote("loaded")\n')
+    own.configure("runners = 2")
+    reloading = threading.Thread(target=reload, args=(own.site, worker))
+    reloading.start()
+    wait_until(lambda: own.site.runs().count("loads") == 2, what="two runners that load")
+    worker.signal(signal.SIGSTOP)
+    (own.site.directory / "load").touch()
+    wait_until(lambda: own.site.runs().count("loaded") == 2, what="two runners that have loaded")
+    time.sleep(0.2)  # for both to say so to the worker, which nothing shows
+    worker.signal(signal.SIGCONT)
+    reloading.join()
+    assert [own.version() for _ in range(4)] == ["two"] * 4
+    assert worker.stderr.count("new runners serve") == 1
 
 
 def test_what_needs_a_restart_is_named(own: Own) -> None:
