@@ -109,13 +109,13 @@ redis-server iproute2:
 
 packaging-tools:
 	@command -v dh_python3 >/dev/null && command -v scdoc >/dev/null && \
-	    command -v lintian >/dev/null && exit; \
+	    command -v lintian >/dev/null && command -v shellcheck >/dev/null && exit; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "installing what builds the package"; \
 	    apt-get update -q && DEBIAN_FRONTEND=noninteractive \
 	        apt-get install -qy --no-install-recommends build-essential debhelper dh-python \
 	        dh-sequence-python3 dh-sequence-installsysusers pybuild-plugin-pyproject python3-all \
-	        python3-setuptools bash-completion scdoc lintian; \
+	        python3-setuptools bash-completion scdoc lintian shellcheck; \
 	else \
 	    echo "no debhelper here: the package cannot be built (see packaging/debian/control)"; \
 	fi

@@ -34,6 +34,8 @@ KILL_SECONDS = 2.0
 REDIS_SECONDS = 5.0
 _STEP_SECONDS = 0.02
 _BATCH = 100
+# How a process is shown that has no id here; as an argument of kill(2) 0 is one's own group.
+_OF_ANOTHER_NAMESPACE = {0}
 _OWN_CGROUP = Path("/proc/self/cgroup")
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -103,7 +105,7 @@ def _processes(cgroup: Path) -> set[int]:
     for path in cgroup.rglob("cgroup.procs"):
         with contextlib.suppress(OSError):
             found.update(map(int, path.read_text().split()))
-    return found
+    return found - _OF_ANOTHER_NAMESPACE
 
 
 def _place(name: str, settings: Settings) -> Place:

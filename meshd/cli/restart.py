@@ -2,12 +2,15 @@
 
 Each is drained: the running task ends first, what has not started goes back. The next one is only
 restarted when the last takes tasks again; when one does not come back the rest is left as it is.
+SIGTERM ends it between two workers, so that who begins anew never has two of them away.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 
 from meshd.cli.exits import Exit
 from meshd.errors import MeshdError
@@ -33,7 +36,12 @@ def run(options: argparse.Namespace) -> int:
     if not instances:
         print(f"meshd: no running worker is called {options.which}", file=sys.stderr)
         return Exit.DONE if options.which == "all" else Exit.FAILED
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     for at, instance in enumerate(instances):
+        if stop.is_set():
+            print(f"told to stop; not restarted: {', '.join(instances[at:])}", flush=True)
+            break
         print(f"restarting {instance} ({at + 1} of {len(instances)})", flush=True)
         try:
             restart(instance)

@@ -257,6 +257,20 @@ def test_what_is_left_in_the_units_cgroup_is_killed(
     assert sleeper.wait(5) == -signal.SIGKILL
 
 
+def test_process_of_another_namespace_is_passed_over(
+    tmp_path: Path, cgroups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is shown as 0, and kill(0) would be the end of who calls it."""
+    monkeypatch.setattr("meshd.postmortem.KILL_SECONDS", 0.1)
+    signalled: list[int] = []
+    monkeypatch.setattr("meshd.postmortem.os.kill", lambda pid, _number: signalled.append(pid))
+    procs = cgroups / "meshd-worker.slice" / UNIT / "cgroup.procs"
+    procs.write_text(f"0\n0\n{os.getpid()}\n")
+    own = own_cgroup(tmp_path, f"/meshd-worker.slice/{UNIT}")
+    assert kill_others(UNIT, own, cgroups) == []
+    assert signalled == []
+
+
 @pytest.mark.parametrize(
     "path",
     ["/user.slice/session-1.scope", "/", f"/{UNIT}/below", f"/x{UNIT}", "/meshd-worker@a2.service"],

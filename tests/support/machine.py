@@ -78,6 +78,7 @@ class Machine:
         self._directory = Path(tempfile.mkdtemp(prefix=f"meshd-machine-{release}-"))
         self.root = self._directory / "root"
         self._console = self._directory / "console"
+        self._cgroup = _own_cgroup() / self._directory.name
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._init = 0
 
@@ -103,9 +104,12 @@ class Machine:
 
     def boot(self) -> None:
         """Start it, and wait until systemd has nothing left to do."""
+        # A cgroup of its own: machines that share one find, and stop, the units of each other.
+        self._cgroup.mkdir(exist_ok=True)
         with self._console.open("ab") as console:
             self._nspawn = subprocess.Popen(
                 [
+                    "sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(self._cgroup),
                     "systemd-nspawn", "--quiet", f"--directory={self.root}", "--boot",
                     f"--machine=meshd-{os.getpid()}-{next(_numbers)}", "--register=no",
                     "--keep-unit", "--private-network", "--console=pipe", "--resolv-conf=off",
@@ -186,6 +190,11 @@ class Machine:
         for name in ("root", "changes"):
             _run(["umount", "--lazy", str(self._directory / name)], check=False)
         shutil.rmtree(self._directory, ignore_errors=True)
+        # Nothing but empty groups is left in it: who was in them has ended.
+        for group in sorted(self._cgroup.rglob("*/"), reverse=True):
+            group.rmdir()
+        if self._cgroup.exists():
+            self._cgroup.rmdir()
 
     def _child(self) -> int:
         assert self._nspawn is not None
@@ -202,6 +211,21 @@ class Machine:
     def _is_up(self) -> bool:
         done = self.run("systemctl", "is-system-running", check=False)
         return done.stdout.strip() in ("running", "degraded")
+
+
+def _own_cgroup() -> Path:
+    """The folder of this process's cgroup in the unified hierarchy (cgroups(7))."""
+    (mount,) = [
+        fields[4]
+        for line in Path("/proc/self/mountinfo").read_text().splitlines()
+        if " - cgroup2 " in line and (fields := line.split())[3] == "/"
+    ][:1]
+    (path,) = [
+        line[len("0::/") :]
+        for line in Path("/proc/self/cgroup").read_text().splitlines()
+        if line.startswith("0::/")
+    ]
+    return Path(mount) / path
 
 
 def _run(command: Sequence[str], *, check: bool = True, timeout: float = 60) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from tests.support.machine import RELEASES, Machine, why_not
 
 TOP = Path(__file__).parents[2]
 WORKERS = ("a1", "a2", "b1", "b2")
+NEW_TASK = '@task("demo.version")\ndef version() -> str:\n    return "0.1.1"'
 UNITS = ("meshd.service", *(f"meshd-worker@{instance}.service" for instance in WORKERS))
 
 
@@ -24,6 +26,26 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("needs debhelper and dh-python to build the package (make deb says which)")
     into = tmp_path_factory.mktemp("package")
     subprocess.run([TOP / "packaging/build-deb", into], check=True, capture_output=True)
+    (found,) = into.glob("*.deb")
+    return found
+
+
+@pytest.fixture(scope="session")
+def newer(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The .deb of a version 0.1.1, whose tasks have one more: demo.version."""
+    tree, into = tmp_path_factory.mktemp("newer") / "tree", tmp_path_factory.mktemp("newer-package")
+    shutil.copytree(TOP, tree, ignore=shutil.ignore_patterns(".*", "dist", "build", "*.egg-info"))
+    for name, old, new in (
+        ("meshd/__init__.py", '"0.1.0"', '"0.1.1"'),
+        ("meshd/tasks/demo.py", "LONGEST = 3600", f"{NEW_TASK}\n\nLONGEST = 3600"),
+    ):
+        text = (tree / name).read_text()
+        assert old in text
+        (tree / name).write_text(text.replace(old, new))
+    subprocess.run(
+        [tree / "packaging/build-deb", into],
+        check=True, capture_output=True, env={**os.environ, "MESHD_DEB_VERSION": "0.1.1"},
+    )  # fmt: skip
     (found,) = into.glob("*.deb")
     return found
 
@@ -45,7 +67,9 @@ class Host(Machine):
 
     def install(self, package: Path) -> None:
         shutil.copy(package, self.path("/root/meshd.deb"))
-        self.run("apt-get", "install", "--yes", "/root/meshd.deb", timeout=120)
+        self.run(
+            "apt-get", "install", "--yes", "--allow-downgrades", "/root/meshd.deb", timeout=120
+        )
 
     def active(self, unit: str) -> bool:
         return self.show(unit, "ActiveState") == "active"
