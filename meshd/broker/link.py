@@ -243,7 +243,8 @@ def as_broker_error(error: Exception, address: str) -> BrokerError:
     text = str(error) or type(error).__name__
     if isinstance(error, RedisTimeoutError):
         return BrokerUnavailable(f"Redis at {address} does not answer")
-    if isinstance(error, AuthenticationError):
+    # redis-py 4.3.4 has no class for the refusals that name a code.
+    if isinstance(error, AuthenticationError) or text.startswith(("WRONGPASS", "NOAUTH")):
         return BrokerUnavailable(f"Redis at {address} refuses the password: {text}")
     if isinstance(error, (RedisConnectionError, OSError)):
         return BrokerUnavailable(f"Redis at {address} is not available: {text}")

@@ -77,7 +77,7 @@ def test_password_that_is_not_taken_is_waited_out(password: str | None) -> None:
     with RedisServer(requirepass="s3cret ÿ/@%") as server:
         url = f"unix://{server.socket}?db=0"
         before = open_descriptors()
-        with pytest.raises(BrokerUnavailable) as caught:
+        with pytest.raises(BrokerUnavailable, match="refuses the password") as caught:
             connect(settings(url, **({"password": password} if password else {})))
         assert "wrong" not in str(caught.value)
         assert open_descriptors() == before
