@@ -221,3 +221,10 @@ def test_new_password_is_taken_up_by_a_restart_and_by_nothing_less(locked: Locke
         locked.change(PASSWORD)
         host.run("systemctl", "restart", *UNITS, "meshd-worker@c1")
         host.wait_active(*UNITS)
+
+
+def test_example_of_redis_users_is_where_debian_has_examples(host: Host) -> None:
+    assert "user meshd-worker on" in host.out(
+        "cat /usr/share/doc/meshd/examples/redis-acl.conf || "
+        "zcat /usr/share/doc/meshd/examples/redis-acl.conf.gz"
+    )
