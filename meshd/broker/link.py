@@ -43,6 +43,9 @@ _PASSING = frozenset(
 _IN_SCRIPT = re.compile(r": -([A-Z]+) ")
 
 
+_HUNG_UP = re.compile("EOF occurred|[Cc]losed|reset by peer|alert|handshake failure")
+
+
 class Server(NamedTuple):
     """What a server said of itself when the link was opened."""
 
@@ -275,15 +278,29 @@ def connect(settings: RedisSettings) -> Link:
     try:
         connection.connect()  # type: ignore[no-untyped-call]
     except (RedisError, OSError) as error:
-        raise as_broker_error(error, address) from error
+        raise _hinting(as_broker_error(error, address), settings) from error
     link = Link(connection, address, Server((0, 0), "unknown"))
     try:
         link.server = _server(link)
         link.load_scripts()
-    except BrokerError:
+    except BrokerError as error:
         link.close()
-        raise
+        hinting = _hinting(error, settings)
+        if hinting is error:
+            raise
+        raise hinting from error
     return link
+
+
+def _hinting(error: BrokerError, settings: RedisSettings) -> BrokerError:
+    """The error itself, or with what is probably behind it: in TLS 1.3 a server that does not like
+    the client's certificate hangs up after the handshake, and its reason is often not read.
+    """
+    if not settings.url.startswith("rediss:") or not _HUNG_UP.search(str(error)):
+        return error
+    known = "ssl_certfile=" in settings.url
+    about = "not accept the client certificate" if known else "want a client certificate"
+    return BrokerUnavailable(f"{error}; the server may {about} (ssl_certfile, ssl_keyfile)")
 
 
 def _connection(settings: RedisSettings) -> Connection:
