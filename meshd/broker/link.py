@@ -41,8 +41,7 @@ _PASSING = frozenset(
 )  # fmt: skip
 #: How Redis 5 and 6 pass on the refusal of a command within a script.
 _IN_SCRIPT = re.compile(r": -([A-Z]+) ")
-
-
+#: OpenSSL's and redis-py's words for a server that ends a TLS connection.
 _HUNG_UP = re.compile("EOF occurred|[Cc]losed|reset by peer|alert|handshake failure")
 
 
