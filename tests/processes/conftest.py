@@ -1,4 +1,4 @@
-"""A site with the nasty handlers, on the shared redis-server."""
+"""Sites with the nasty handlers: on the shared redis-server, and on one that a test may break."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import Daemon
+from tests.support.redis_server import RedisServer
 from tests.support.site import Site
 
 NASTY = Path(__file__).parent.parent / "support" / "handlers" / "nasty.py"
@@ -16,5 +17,14 @@ NASTY = Path(__file__).parent.parent / "support" / "handlers" / "nasty.py"
 @pytest.fixture
 def site(tmp_path: Path, redis_url: str, spawn: Callable[..., Daemon]) -> Iterator[Site]:
     made = Site(tmp_path, redis_url, spawn, NASTY)
+    yield made
+    made.redis.close()
+
+
+@pytest.fixture
+def own_site(
+    tmp_path: Path, own_redis: RedisServer, spawn: Callable[..., Daemon]
+) -> Iterator[Site]:
+    made = Site(tmp_path, own_redis.url, spawn, NASTY)
     yield made
     made.redis.close()

@@ -5,13 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
-import pytest
 
 from tests.processes.conftest import NASTY
-from tests.support.daemon import Daemon
 from tests.support.redis_server import RedisServer
 from tests.support.site import Site, alive
 from tests.support.wait import wait_until
@@ -26,15 +21,6 @@ def escape():
     note(str(subprocess.Popen(["sleep", "60"], start_new_session=True).pid))
     os.kill(os.getpid(), signal.SIGKILL)
 """
-
-
-@pytest.fixture
-def own_site(
-    tmp_path: Path, own_redis: RedisServer, spawn: Callable[..., Daemon]
-) -> Iterator[Site]:
-    made = Site(tmp_path, own_redis.url, spawn, NASTY)
-    yield made
-    made.redis.close()
 
 
 def test_outcome_that_redis_forgot_is_made_good_by_a_second_run(

@@ -15,7 +15,6 @@ import pytest
 
 from meshd.postmortem import kill_others
 from meshd.protocol import GIVEN_UP
-from tests.processes.conftest import NASTY
 from tests.support.daemon import Daemon
 from tests.support.redis_server import RedisServer
 from tests.support.site import Site
@@ -150,13 +149,6 @@ def test_it_does_nothing_the_second_time(site: Site, spawn: Spawn) -> None:
 
 
 # --- what it leaves to others
-
-
-@pytest.fixture
-def own_site(tmp_path: Path, own_redis: RedisServer, spawn: Spawn) -> Iterator[Site]:
-    made = Site(tmp_path, own_redis.url, spawn, NASTY)
-    yield made
-    made.redis.close()
 
 
 def test_next_start_charges_by_the_verdict_when_redis_was_away(

@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
-import pytest
-
-from tests.processes.conftest import NASTY
-from tests.support.daemon import Daemon
 from tests.support.notify import FakeNotify
 from tests.support.redis_server import RedisServer
 from tests.support.site import Site
 from tests.support.wait import wait_until
-
-
-@pytest.fixture
-def own_site(
-    tmp_path: Path, own_redis: RedisServer, spawn: Callable[..., Daemon]
-) -> Iterator[Site]:
-    made = Site(tmp_path, own_redis.url, spawn, NASTY)
-    yield made
-    made.redis.close()
 
 
 def test_password_that_is_changed_meanwhile_is_named_and_waited_out(

@@ -9,7 +9,6 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,15 +77,6 @@ if (DIRECTORY / "new").exists():
 @pytest.fixture(autouse=True)
 def _corners(site: Site) -> None:
     _give(site, HANDLERS)
-
-
-@pytest.fixture
-def own_site(
-    tmp_path: Path, own_redis: RedisServer, spawn: Callable[..., Daemon]
-) -> Iterator[Site]:
-    made = Site(tmp_path, own_redis.url, spawn, NASTY)
-    yield made
-    made.redis.close()
 
 
 def _give(site: Site, code: str) -> None:

@@ -3,25 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import pytest
-
-from tests.processes.conftest import NASTY
-from tests.support.daemon import Daemon
 from tests.support.redis_server import RedisServer
 from tests.support.site import Site
 from tests.support.wait import wait_until
-
-
-@pytest.fixture
-def own_site(
-    tmp_path: Path, own_redis: RedisServer, spawn: Callable[..., Daemon]
-) -> Iterator[Site]:
-    made = Site(tmp_path, own_redis.url, spawn, NASTY)
-    yield made
-    made.redis.close()
 
 
 def test_a_closed_connection_is_resumed_and_the_outcome_settled(site: Site) -> None:

@@ -70,11 +70,11 @@ def encrypted(tmp_path: Path) -> Iterator[Encrypted]:
     authority = Authority(tmp_path / "authority")
     certificate, key = authority.sign("server")
     port = free_port()
-    options: dict[str, str | int] = {
-        "tls-port": port, "tls-cert-file": str(certificate), "tls-key-file": str(key),
+    options = {
+        "tls-cert-file": str(certificate), "tls-key-file": str(key),
         "tls-ca-cert-file": str(authority.certificate), "tls-auth-clients": "yes",
     }  # fmt: skip
-    with RedisServer(**options) as server:
+    with RedisServer((), **{"tls-port": port}, **options) as server:
         yield Encrypted(authority, server, port)
 
 
