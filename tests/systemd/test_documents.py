@@ -1,0 +1,65 @@
+"""docs/operations.md and docs/handlers.md, followed from top to bottom on a fresh machine."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.document import Document
+from tests.support.machine import RELEASES, why_not
+from tests.support.walkthrough import follow
+from tests.systemd.conftest import UNITS, Host
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = ("meshd.1", "meshd.toml.5", "meshd-worker.8")
+# The machine has no network: a module of that name stands for the library.
+LIBRARY = "/srv/app/venv/bin/pip install humanize"
+STAND_IN = (
+    "echo 'def naturalsize(n): return str(n // 1000) + \" kB\"' >"
+    ' "$(echo /srv/app/venv/lib/python3*/site-packages)/humanize.py"'
+)
+pytestmark = pytest.mark.timeout(400)
+
+
+@pytest.fixture(params=RELEASES)
+def bare(request: pytest.FixtureRequest, package: Path, newer: Path) -> Iterator[Host]:
+    """A machine with this version and a newer one lying in /root, and neither installed."""
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with Host(request.param) as machine:
+        shutil.copy(package, machine.path("/root/meshd_0.1.0_all.deb"))
+        shutil.copy(newer, machine.path("/root/meshd_0.1.1_all.deb"))
+        yield machine
+
+
+def test_administrator_gets_what_the_document_promises(bare: Host) -> None:
+    follow(Document(DOCS / "operations.md"), bare, {})
+
+
+def test_author_of_handlers_gets_what_the_document_promises(bare: Host) -> None:
+    bare.install(bare.path("/root/meshd_0.1.0_all.deb"))
+    bare.wait_active(*UNITS)
+    follow(Document(DOCS / "handlers.md"), bare, {LIBRARY: STAND_IN})
+
+
+def test_pages_are_installed_and_shown_without_a_warning(host: Host) -> None:
+    for page in PAGES:
+        name, _, section = page.rpartition(".")
+        shown = host.run("man", "--warnings", section, name)
+        assert shown.stderr == ""
+        assert "SEE ALSO" in shown.stdout
+    assert host.out("man", "--whatis", "meshd").startswith("meshd (1)")
+
+
+def test_completion_is_loaded_by_the_shell_of_a_user(host: Host) -> None:
+    script = (
+        ". /usr/share/bash-completion/bash_completion; _completion_loader meshd || true; "
+        'COMP_WORDS=(meshd worker ""); COMP_CWORD=2; _meshd; echo "${COMPREPLY[@]}"'
+    )
+    assert set(UNITS[1:]) <= {
+        f"meshd-worker@{name}.service" for name in host.out("bash", "-c", script).split()
+    }
