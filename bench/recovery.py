@@ -25,6 +25,7 @@ from bench.machine import machine
 from bench.process import children
 from bench.report import insert, significant, surroundings
 from bench.site import KIND, Site
+from bench.units import unit_death
 from meshd.errors import MeshdError
 from meshd.protocol import GIVEN_UP, encode_task, new_id
 from tests.support.daemon import Daemon
@@ -213,6 +214,8 @@ MEASUREMENTS: Final[Mapping[str, Callable[[int], Times]]] = {
     "runner segfaults (SIGSEGV)": partial(runner_death, signal.SIGSEGV),
     "worker killed, postmortem, next start": worker_death,
     "worker killed, next start only": next_start,
+    "worker killed, systemd of Debian 12": partial(unit_death, "bookworm"),
+    "worker killed, systemd of Debian 13": partial(unit_death, "trixie"),
     "Redis killed, from its return on": redis_death,
     "host lost": host_loss,
 }

@@ -63,6 +63,26 @@ def test_stopping_the_target_stops_all_drained_and_starting_it_brings_all_back(h
     host.wait_active(*UNITS)
 
 
+def test_task_may_end_after_the_stop_timeout_of_the_unit(host: Host) -> None:
+    """The worker asks for more time (EXTEND_TIMEOUT_USEC), up to its drain limit."""
+    dropin = f"/etc/systemd/system/{WORKER}.d/short.conf"
+    host.write(dropin, "[Service]\nTimeoutStopSec=3\n")
+    host.run("systemctl", "daemon-reload")
+    host.run("systemctl", "stop", "meshd-worker@a2")
+    try:
+        task_id = host.submit("demo.sleep", '{"seconds": 12}', "--kind", "a")
+        host.wait(
+            lambda: "running demo.sleep" in host.show(WORKER, "StatusText"), what="the task to run"
+        )
+        host.run("systemctl", "stop", WORKER)
+        assert json.loads(host.result(task_id))["status"] == "done"
+        assert host.show(WORKER, "Result") == "success"
+    finally:
+        host.path(dropin).unlink()
+        host.run("systemctl", "daemon-reload")
+        host.run("systemctl", "start", WORKER, "meshd-worker@a2")
+
+
 def test_broken_configuration_fails_with_78_and_one_clear_line_and_no_loop(host: Host) -> None:
     host.write("/etc/meshd/conf.d/broken.toml", '[kinds.a]\ntimeout = "soon"\n')
     try:
