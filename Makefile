@@ -11,7 +11,7 @@ CHAOS_SEED    ?= # any, which it prints
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format format-check lint types imports budgets \
-        test-matrix test-redis4 test-systemd deb chaos chaos-mutations bench bench-recovery \
+        test-matrix test-redis4 test-systemd test-oom deb chaos chaos-mutations bench bench-recovery \
         redis-server iproute2 packaging-tools containers clean
 
 help: ## this list
@@ -66,7 +66,12 @@ deb: packaging-tools ## build dist/meshd_VERSION_all.deb
 test-systemd: $(VENV)/.dev packaging-tools containers ## the package on a booted Debian 12 and 13
 	$(BIN)/python -m pytest tests/systemd
 
-bench-recovery: $(VENV)/.dev redis-server ## how soon a task runs again after each kind of death
+test-oom: $(VENV)/.dev packaging-tools containers ## the out-of-memory killer, in a virtual machine (/dev/kvm)
+	@command -v qemu-system-x86_64 >/dev/null || { apt-get update -q && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends qemu-system-x86; }
+	$(BIN)/python -m tests.systemd.oom
+
+bench-recovery: $(VENV)/.dev redis-server packaging-tools containers ## how soon a task runs again after each kind of death
 	$(BIN)/python -m bench.recovery --json bench/results/recovery.jsonl \
 	    --markdown docs/reliability.md
 

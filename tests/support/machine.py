@@ -27,7 +27,7 @@ NEEDED: Final = ("mmdebstrap", "systemd-nspawn", "nsenter")
 _PACKAGES: Final = (
     "systemd", "systemd-sysv", "dbus", "procps", "polkitd", "man-db", "redis-server", "redis-tools",
     "python3-redis", "python3-hiredis", "python3-sdnotify", "python3-pythonjsonlogger",
-    "python3-systemd", "python3-venv", "bash-completion",
+    "python3-venv", "bash-completion",
 )  # fmt: skip
 _numbers = itertools.count(1)
 _TREES: Final = Path(os.environ.get("MESHD_TREES", "/var/cache/meshd-test-trees"))
@@ -43,15 +43,18 @@ def why_not() -> str | None:
     return None
 
 
-def tree(release: str) -> Path:
-    """The directory of a release's tree, built where it was missing (half a minute)."""
-    path = _TREES / f"{release}-{abs(hash_of(_PACKAGES)):x}"
+def tree(release: str, more: Sequence[str] = ()) -> Path:
+    """The directory of a release's tree, built where it was missing (half a minute). `more`: names
+    of packages besides what meshd needs.
+    """
+    packages = (*_PACKAGES, *more)
+    path = _TREES / f"{release}-{abs(hash_of(packages)):x}"
     if not path.exists():
         _TREES.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(dir=_TREES, prefix=f".{release}-"))
         _run(
             [
-                "mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(_PACKAGES)}",
+                "mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(packages)}",
                 release, str(unfinished),
             ],
             timeout=600,

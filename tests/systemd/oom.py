@@ -1,0 +1,108 @@
+"""`python -m tests.systemd.oom`: the kernel's out-of-memory killer against a runner and a worker,
+in a virtual machine, because a container need not have a memory controller. It is `make test-oom`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.support.machine import RELEASES, tree
+from tests.systemd.conftest import TOP
+
+KERNEL = ("linux-image-cloud-amd64", "initramfs-tools")
+INSIDE = Path(__file__).with_name("oom_inside.py")
+LONGEST_SECONDS = 300
+UNIT = """[Unit]
+After=multi-user.target meshd.target redis-server.service
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/dpkg -i /root/meshd.deb
+ExecStart=/usr/bin/systemctl start meshd.service
+ExecStart=/usr/bin/python3 /root/oom.py
+ExecStopPost=/usr/bin/systemctl poweroff --no-block
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/ttyS0
+"""
+
+
+def main() -> int:
+    """Boot, wait, and judge; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.systemd.oom", description=__doc__)
+    parser.add_argument("release", nargs="?", choices=RELEASES, default="bookworm")
+    options = parser.parse_args()
+    if shutil.which("qemu-system-x86_64") is None or not Path("/dev/kvm").exists():
+        parser.error("needs qemu-system-x86_64 and /dev/kvm (apt install qemu-system-x86)")
+    with tempfile.TemporaryDirectory(prefix="meshd-oom-") as folder:
+        console = boot(image(options.release, Path(folder)), Path(folder))
+    told = [line for line in console.splitlines() if line.startswith("OOM ")]
+    if not told:
+        sys.stdout.write(console)
+        sys.exit("the machine has ended without an answer")
+    said = json.loads(told[-1].removeprefix("OOM "))
+    sys.stdout.write(json.dumps(said, indent=2) + "\n")
+    return judge(said)
+
+
+def image(release: str, folder: Path) -> Path:
+    """A disk with the release, a kernel, the package of this tree and what is to be run."""
+    subprocess.run([TOP / "packaging/build-deb", folder], check=True, capture_output=True)
+    (package,) = folder.glob("*.deb")
+    root = folder / "root"
+    subprocess.run(["cp", "-a", "--reflink=auto", tree(release, KERNEL), root], check=True)
+    shutil.copy(package, root / "root/meshd.deb")
+    shutil.copy(INSIDE, root / "root/oom.py")
+    (root / "etc/systemd/system/oom.service").write_text(UNIT)
+    wants = root / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(exist_ok=True)
+    (wants / "oom.service").symlink_to("/etc/systemd/system/oom.service")
+    disk = folder / "disk"
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", root, disk, "3G"], check=True)
+    return disk
+
+
+def boot(disk: Path, folder: Path) -> str:
+    """What the machine says until it is off."""
+    (kernel,) = (folder / "root/boot").glob("vmlinuz-*")
+    (initrd,) = (folder / "root/boot").glob("initrd.img-*")
+    done = subprocess.run(
+        [
+            "qemu-system-x86_64", "-enable-kvm", "-cpu", "host", "-m", "1024", "-smp", "2",
+            "-display", "none", "-serial", "stdio", "-no-reboot", "-nic", "none",
+            "-kernel", kernel, "-initrd", initrd, "-append", "root=/dev/vda rw console=ttyS0",
+            "-drive", f"file={disk},format=raw,if=virtio",
+        ],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+        timeout=LONGEST_SECONDS, check=False,
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+def judge(said: dict[str, Any]) -> int:
+    """0 when both tasks were charged, named and run again, and no more died than had to."""
+    runner, worker = said["runner"], said["worker"]
+    wrong = [
+        name
+        for name, right in {
+            "the worker outlives its runner": runner["same worker"] and not runner["restarts"],
+            "the runner's task is run again": runner["result"] == "spared",
+            "the unit is started again": not worker["same worker"] and worker["restarts"] == 1,
+            "the worker's task is run again": worker["result"] == "spared",
+            "the cause is named": any("oom-kill" in line for line in worker["said"]),
+        }.items()
+        if not right
+    ]
+    for name in wrong:
+        sys.stdout.write(f"not so: {name}\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
