@@ -10,11 +10,9 @@ to the worker     [number, verb, started_at, duration, [follow-up, ...]] + resul
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
-import sys
 import time
 from typing import Any, Dict
 
@@ -24,6 +22,7 @@ from meshd.handlers import Handler, load
 from meshd.protocol import BAD_INPUT, dumps, loads
 from meshd.runner.frames import Frame, FrameReader, encode
 from meshd.runner.outcome import Outcome, failure, run
+from meshd.runner.output import Streams
 from meshd.runner.started import StartedFile
 
 STOP_SIGNAL = signal.SIGUSR1
@@ -64,6 +63,7 @@ class Runner:
         except HandlerError as error:
             self._send(encode(dumps({"broken": str(error)}), error.shown.encode()))
             return False
+        self._streams.take_over_logging()
         # Only now: a module may have taken the signal for its own ends.
         signal.signal(STOP_SIGNAL, self._stop)
         types = {name: list(handler.options) for name, handler in self._handlers.items()}
@@ -98,8 +98,8 @@ class Runner:
     def _answer(self, number: int, started_at: float, outcome: Outcome) -> None:
         if os.getpid() != self._pid:
             os._exit(0)  # a copy that the handler forked and let return; the task is not its
-        follow_ups = current.leave()
         self._streams.flush()
+        follow_ups = current.leave()
         if not self._streams.intact():
             self._streams.restore()
             outcome = failure(
@@ -142,38 +142,3 @@ class Runner:
 
     def _send(self, frame: bytes) -> None:
         self._sock.sendall(frame)
-
-
-class Streams:
-    """Standard output and error as they were at the start, so that a handler that closes one takes
-    it from nobody but itself.
-    """
-
-    def __init__(self) -> None:
-        self._kept = [os.dup(1), os.dup(2)]
-
-    def intact(self) -> bool:
-        # Whatever a handler has put in their place need not know that it can be closed.
-        for stream in (sys.stdout, sys.stderr):
-            if stream is None or getattr(stream, "closed", False):
-                return False
-        try:
-            # fcntl(2) F_GETFD: a third of what fstat costs, and this is asked after every task.
-            os.get_inheritable(1)
-            os.get_inheritable(2)
-        except OSError:
-            return False
-        return True
-
-    def flush(self) -> None:
-        """Write out what a handler has printed without ending its line."""
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                stream.flush()
-
-    def restore(self) -> None:
-        for descriptor, kept in zip((1, 2), self._kept):
-            os.dup2(kept, descriptor)
-        # closefd=False: an object that is closed or collected must not take the descriptor along
-        sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
-        sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115

@@ -65,7 +65,8 @@ class Dispatcher:
         self._host = host
         self._limit = limit  # bytes
         self._log = log
-        self._sampler = Sampler(LINES_PER_SECOND)
+        self._relays = Sampler(LINES_PER_SECOND)
+        self._postponements = Sampler(LINES_PER_SECOND)
         self._settlements: list[Settlement] = []
 
     @property
@@ -118,9 +119,11 @@ class Dispatcher:
 
     def say_what_was_not_said(self) -> None:
         """One line for all that were too many."""
-        unsaid = self._sampler.suppressed()
-        if unsaid:
-            self._log.warning("dispatch", f"and {unsaid} more were not relayed", tasks=unsaid)
+        relayed, postponed = self._relays.suppressed(), self._postponements.suppressed()
+        if relayed:
+            self._log.info("relay", f"and {relayed} more tasks", tasks=relayed)
+        if postponed:
+            self._log.warning("postpone", f"and {postponed} more tasks", tasks=postponed)
 
     def _decide_all(
         self, link: Link, claims: list[Claimed], chosen: Mapping[str, str], now: float, *,
@@ -156,7 +159,7 @@ class Dispatcher:
             entry = read_entry(claimed, self._limit, now)
         except Refused as refused:
             why = refused.why
-            self._say("bury", refused.envelope.id, why.task_type, str(why))
+            self._tell_buried(refused.envelope.id, why.task_type, str(why))
             return refused.settlement(self._id, self._host, now)
         if noted is not None:
             return Route(claimed, entry, noted)
@@ -206,7 +209,10 @@ class Dispatcher:
             raise
         except BrokerError as error:
             return self._postponed(claimed, entry, REFUSED_SECONDS, str(error))
-        return relayed(claimed.number, entry.envelope.id, freed(entry.task))
+        task_id = entry.envelope.id
+        if self._relays.allow(time.monotonic()):
+            self._log.info("relay", f"to {target.queue}", task_id=task_id, type=entry.task.type)
+        return relayed(claimed.number, task_id, freed(entry.task))
 
     def _origin(self, number: int) -> str:
         """The name of a claim for ever: numbers begin with Redis's time, in microseconds."""
@@ -233,7 +239,11 @@ class Dispatcher:
 
     def _postponed(self, claimed: Claimed, entry: Entry, delay: float, why: str) -> Settlement:
         envelope = entry.envelope
-        self._say("postpone", envelope.id, entry.task.type, f"{why}; again in {delay:.0f} s")
+        if self._postponements.allow(time.monotonic()):
+            self._log.warning(
+                "postpone", f"{why}; again in {delay:.0f} s",
+                task_id=envelope.id, type=entry.task.type, queue=INBOX,
+            )  # fmt: skip
         return retry(
             claimed.number, envelope.id, NO_RESPONSE,
             delay=delay, envelope=envelope.encode(), counter="postpone",
@@ -244,12 +254,11 @@ class Dispatcher:
         self, claimed: Claimed, entry: Entry, reason: str, error: Error, now: float
     ) -> Settlement:
         envelope, task = entry.envelope, entry.task
-        self._say("bury", envelope.id, task.type, error.message)
+        self._tell_buried(envelope.id, task.type, error.message)
         run = Run(envelope.id, task.type, self._id, envelope.attempts + 1, None, 0.0)
         return dead_letter(
             claimed.number, envelope, run, reason, error, self._host, now, freed(task)
         )
 
-    def _say(self, event: str, task_id: str, task_type: str | None, message: str) -> None:
-        if self._sampler.allow(time.monotonic()):
-            self._log.warning(event, message, task_id=task_id, type=task_type, queue=INBOX)
+    def _tell_buried(self, task_id: str, task_type: str | None, message: str) -> None:
+        self._log.error("bury", message, task_id=task_id, type=task_type, queue=INBOX)

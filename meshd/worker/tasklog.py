@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from meshd.logs import Events, Sampler
 from meshd.settle import Ending
 
@@ -23,8 +25,7 @@ class TaskLog:
                 self._log.info("done", task_id=settlement.task_id, type=ending.type)
             return
         traceback = {"traceback": ending.traceback} if ending.traceback else {}
-        say = self._log.info if ending.outcome == "cancelled" else self._log.warning
-        say(
+        self._loudly(ending)(
             settlement.verb,
             ending.message,
             task_id=settlement.task_id,
@@ -32,6 +33,13 @@ class TaskLog:
             code=ending.code,
             **traceback,
         )
+
+    def _loudly(self, ending: Ending) -> Callable[..., None]:
+        """An error is for somebody to look after; that a task expires was its producer's wish."""
+        if ending.outcome == "cancelled":
+            return self._log.info
+        dead = ending.outcome == "failed" and ending.code != "expired"
+        return self._log.error if dead else self._log.warning
 
     def tell_the_rest(self) -> None:
         """How many were done without a line of their own."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from meshd import logs
+from meshd import loglines
 from meshd.logs import Events, Format, configure, get_events
 
 if TYPE_CHECKING:
@@ -292,7 +292,7 @@ def test_bad_value_costs_neither_the_daemon_nor_the_line(
         configure(style, stream=stream)
         events.info("settle", "done", task_id="t1", bad=value)
     [line] = path.read_bytes().split(b"\n")[:-1]
-    assert len(line) <= logs.LINE_LIMIT
+    assert len(line) <= loglines.LINE_LIMIT
     assert b"settle" in line
     assert b"t1" in line
     if style == "json":
@@ -317,7 +317,7 @@ def test_object_in_a_field_is_shown_as_its_text(events: Events, stream: io.Strin
 def test_long_message_is_clipped_in_text(events: Events, stream: io.StringIO) -> None:
     configure("text", stream=stream)
     events.info("load", "x" * 1_000_000, kind="a")
-    assert len(stream.getvalue()) < logs.LINE_LIMIT
+    assert len(stream.getvalue()) < loglines.LINE_LIMIT
     assert stream.getvalue().endswith("x…  kind=a\n")
 
 
@@ -325,7 +325,7 @@ def test_long_message_is_clipped_in_json(events: Events, stream: io.StringIO) ->
     configure("json", stream=stream)
     events.info("load", "x" * 1_000_000, kind="a")
     [line] = _objects(stream)
-    assert line["message"] == "x" * logs.VALUE_LIMIT + "…"
+    assert line["message"] == "x" * loglines.VALUE_LIMIT + "…"
     assert line["kind"] == "a"
 
 

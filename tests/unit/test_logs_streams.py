@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import pytest
 
-from meshd import logs
+from meshd import loglines
 from meshd.logs import Events, Sampler, configure, get_events
+from tests.support.fake_journal import FakeJournal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +31,18 @@ def _root_logger_is_put_back() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def journald(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeJournal:
+    """Not there until it is entered."""
+    fake = FakeJournal(tmp_path)
+    monkeypatch.setattr("meshd.journal.SOCKET", fake.path)
+    return fake
 
 
 @pytest.fixture
@@ -52,7 +63,7 @@ def journal() -> Iterator[tuple[socket.socket, TextIO, dict[str, str]]]:
         yield theirs, stream, {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
 
 
-def test_journal_gets_a_priority_on_every_line(
+def test_stream_of_the_journal_gets_a_priority_on_every_line_where_journald_is_not_heard(
     events: Events, journal: tuple[socket.socket, TextIO, dict[str, str]]
 ) -> None:
     reader, stream, environment = journal
@@ -63,6 +74,36 @@ def test_journal_gets_a_priority_on_every_line(
     events.error("four", traceback="a\nb")
     lines = reader.recv(65_536).decode().splitlines()
     assert [line[:3] for line in lines] == ["<7>", "<6>", "<4>", "<3>", "<3>", "<3>"]
+
+
+def test_entry_of_the_journal_has_the_event_and_its_fields(
+    events: Events,
+    journal: tuple[socket.socket, TextIO, dict[str, str]],
+    journald: FakeJournal,
+) -> None:
+    _, stream, environment = journal
+    with journald:
+        configure("text", "debug", stream, environment, service="worker", instance="a1")
+        events.warning("retry", "ValueError: no", task_id="t1", traceback="Trace\n  back")
+        (entry,) = journald.entries()
+    assert entry.pop("MESSAGE").endswith("ValueError: no  task_id=t1\n    Trace\n      back")
+    assert entry == {
+        "SYSLOG_IDENTIFIER": "meshd-worker", "MESHD_SERVICE": "worker", "MESHD_INSTANCE": "a1",
+        "PRIORITY": "4", "MESHD_EVENT": "retry", "MESHD_TASK_ID": "t1",
+    }  # fmt: skip
+
+
+def test_entry_of_a_library_has_its_name_for_an_event(
+    journal: tuple[socket.socket, TextIO, dict[str, str]], journald: FakeJournal
+) -> None:
+    _, stream, environment = journal
+    with journald:
+        configure("json", "info", stream, environment, service="supervisor")
+        logging.getLogger("redis.connection").error("odd %s", "reply")
+        (entry,) = journald.entries()
+    assert json.loads(entry["MESSAGE"])["message"] == "odd reply"
+    assert (entry["MESHD_EVENT"], entry["PRIORITY"]) == ("redis.connection", "3")
+    assert entry["SYSLOG_IDENTIFIER"] == "meshd"
 
 
 def test_json_for_the_journal_has_the_priority_before_it(
@@ -138,7 +179,7 @@ def _drain(reader: int) -> str:
 def test_reader_that_stopped_reading_costs_lines_and_not_the_daemon(
     events: Events, pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "STALL_PATIENCE_MS", 1)
+    monkeypatch.setattr(loglines, "STALL_PATIENCE_MS", 1)
     reader, stream = pipe
     configure("json", stream=stream)
     for number in range(2_000):
@@ -157,7 +198,7 @@ def test_reader_that_stopped_reading_costs_lines_and_not_the_daemon(
 def test_only_the_first_line_waits_for_a_reader_that_stopped_reading(
     events: Events, pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "STALL_PATIENCE_MS", 50)
+    monkeypatch.setattr(loglines, "STALL_PATIENCE_MS", 50)
     _, stream = pipe
     configure("json", stream=stream)
     begin = time.monotonic()
@@ -169,7 +210,7 @@ def test_only_the_first_line_waits_for_a_reader_that_stopped_reading(
 def test_line_that_was_cut_short_does_not_spoil_the_next_one(
     events: Events, pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "STALL_PATIENCE_MS", 1)
+    monkeypatch.setattr(loglines, "STALL_PATIENCE_MS", 1)
     reader, stream = pipe
     configure("json", stream=stream)
     for number in range(20):
@@ -184,7 +225,7 @@ def test_line_that_was_cut_short_does_not_spoil_the_next_one(
 def test_long_lines_reach_a_slow_reader_whole(
     events: Events, pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "STALL_PATIENCE_MS", 10_000)
+    monkeypatch.setattr(loglines, "STALL_PATIENCE_MS", 10_000)
     reader, stream = pipe
     configure("json", stream=stream)
     received = bytearray()
