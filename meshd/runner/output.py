@@ -144,30 +144,27 @@ class Lines(io.RawIOBase):
 
 
 def take_over_logging(journal: Optional[Journal]) -> None:
-    """Let `logging`, if the handlers have imported it, tell the task of each record. Who configures
-    it is not interfered with: the last resort serves where nobody has, and the level of the root
-    is changed where it is what it was at the beginning.
+    """Let `logging`, if the handlers have imported it, tell the task of each record. Who has set it
+    up is not interfered with. `logging.info` and its like set it up by themselves where nobody has,
+    with a line for every line of a traceback: so there must be a handler before.
     """
     logging = sys.modules.get("logging")
-    if logging is None:
+    if logging is None or logging.getLogger().handlers:
         return
-    logging.lastResort = LastResort(journal)  # type: ignore[attr-defined]
-    root = logging.getLogger()
-    if root.level == WARNING and not root.handlers:
-        root.setLevel(INFO)
+    handler = logging.Handler()
+    handler.emit = Records(journal).tell
+    logging.getLogger().addHandler(handler)
+    if logging.getLogger().level == WARNING:
+        logging.getLogger().setLevel(INFO)
 
 
-class LastResort:
-    """What a record is given to in a process that has configured no handler: one entry each.
-    To `logging` it is a Handler.
-    """
-
-    level = 0
+class Records:
+    """Tells records, one entry each."""
 
     def __init__(self, journal: Optional[Journal]) -> None:
         self._journal = journal
 
-    def handle(self, record: LogRecord) -> None:
+    def tell(self, record: LogRecord) -> None:
         """Never raises: no line is worth the task."""
         try:
             self._tell(record, "\n".join([record.getMessage(), *_traceback(record)]))

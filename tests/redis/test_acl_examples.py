@@ -15,7 +15,6 @@ from tests.processes.conftest import NASTY
 from tests.support.daemon import Daemon
 from tests.support.redis_server import RedisServer, connect
 from tests.support.site import Site
-from tests.support.wait import wait_until
 
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/redis-acl.conf"
 USERS = ("meshd-worker", "meshd-supervisor", "meshd-producer", "meshd-operator")
@@ -201,8 +200,8 @@ def test_worker_retries_buries_submits_and_drains_without_a_refusal(guarded: Gua
 
 def test_killed_worker_is_settled_for_by_its_postmortem(guarded: Guarded) -> None:
     worker = guarded.worker()
-    guarded.site.push("until", data={"name": "never"})
-    wait_until(lambda: guarded.site.waiting() == [], what="the task to be taken")
+    guarded.site.push("until", data={"file": "never"})
+    guarded.site.wait_runs("start until")
     worker.kill()
     died = {"SERVICE_RESULT": "signal", "EXIT_CODE": "killed", "EXIT_STATUS": "KILL"}
     env = {**guarded.site.environment, "REDIS_URL": guarded.url("meshd-worker"), **died}

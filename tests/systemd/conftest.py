@@ -19,6 +19,15 @@ NEW_TASK = '@task("demo.version")\ndef version() -> str:\n    return "0.1.1"'
 UNITS = ("meshd.service", *(f"meshd-worker@{instance}.service" for instance in WORKERS))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What boots one release stays in one process, so that its machine is prepared once."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            release = "trixie" if "[trixie" in item.name else "bookworm"
+            item.add_marker(pytest.mark.xdist_group(release))
+
+
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The .deb of this tree."""

@@ -189,6 +189,27 @@ except ValueError:
     assert all(OF_TASK.items() <= entry.items() for entry in (well, wrong))
 
 
+def test_functions_of_the_module_need_no_set_up_either(journald: FakeJournal) -> None:
+    code = """
+{take_over}
+logging.info("well")
+logging.basicConfig(format="theirs, too late: %(message)s")
+logging.warning("still well")
+"""
+    assert logging_in_a_fresh_process(code, journald.path) == ""
+    assert messages(journald) == ["well", "still well"]
+
+
+def test_handlers_may_set_it_up_anew_by_force(journald: FakeJournal) -> None:
+    code = """
+{take_over}
+logging.basicConfig(format="theirs: %(message)s", force=True)
+log.warning("well")
+"""
+    assert logging_in_a_fresh_process(code, journald.path) == "theirs: well\n"
+    assert journald.entries() == []
+
+
 def test_record_names_its_task_where_there_is_no_journal() -> None:
     said = logging_in_a_fresh_process("{take_over}\nlog.warning('late')")
     assert said == "WARNING app: late task_id=t1\n"
