@@ -14,7 +14,7 @@ CHAOS_SEED    ?= # any, which it prints
 .DEFAULT_GOAL := help
 .PHONY: help run test check format format-check lint types imports budgets \
         test-matrix test-redis4 test-systemd test-oom deb chaos chaos-mutations bench bench-recovery \
-        redis-server iproute2 packaging-tools containers clean
+        redis-server iproute2 tmux packaging-tools containers clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ help: ## this list
 run: $(VENV)/.run ## start everything in the foreground and run every built-in task
 	@$(BIN)/meshd dev --demo
 
-test: $(VENV)/.dev redis-server iproute2 packaging-tools containers ## all tests (TESTS=tests/unit for some of them)
+test: $(VENV)/.dev redis-server iproute2 tmux packaging-tools containers ## all tests (TESTS=tests/unit for some of them)
 	$(BIN)/python $(PYTEST) $(TESTS)
 
 check: format-check lint types imports budgets test ## exactly what CI wants to see
@@ -49,7 +49,7 @@ budgets: $(VENV)/.dev ## sizes, docstrings, names
 test-matrix: test-redis4 test ## the tests on the oldest redis-py (4.3.4, no hiredis) and the newest
 
 # redis-py 4.3.4 leaves the socket of a failed connect to the garbage collector, which says so.
-test-redis4: $(OLD)/.dev redis-server iproute2
+test-redis4: $(OLD)/.dev redis-server iproute2 tmux
 	$(OLD)/bin/python $(PYTEST) -W ignore::ResourceWarning tests/unit tests/redis tests/processes
 
 chaos: $(VENV)/.dev redis-server ## kill, freeze and cut off everything, and count (CHAOS_SECONDS=3600 CHAOS_SEED=7)
@@ -104,7 +104,8 @@ $(OLD)/.dev: pyproject.toml | $(OLD)/bin/python
 # The tests use what they find of these, and say what they left out for want of them.
 redis-server: PROGRAM = redis-server
 iproute2: PROGRAM = ip
-redis-server iproute2:
+tmux: PROGRAM = tmux
+redis-server iproute2 tmux:
 	@command -v $(PROGRAM) >/dev/null && exit; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "installing $@ for the tests"; \

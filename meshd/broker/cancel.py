@@ -1,5 +1,5 @@
-"""Cancelling: the order that a task shall not run (any more), and the end of what is
-only scheduled.
+"""Cancelling: the order that a task shall not run (any more), and the end of what is only scheduled
+or waits as the next.
 
 Nobody finds a task in a list by its id: what waits is cancelled by whoever claims it, what runs by
 its worker, which hears the order.
@@ -25,17 +25,20 @@ from meshd.protocol import (
     Task,
     decode_task,
     encode_response,
+    new_id,
     split_entry,
 )
 
 CANCELLED = Error("cancelled", FAILURES["cancelled"])
 RESULT_SECONDS = 86_400
+AT_ONCE = 100
 _ORDER = b"cancel "
 
 
-class Scheduled(NamedTuple):
-    """A task that is not due yet, as it lies there."""
+class Found(NamedTuple):
+    """A task that has not begun, as it lies in `place`, a key: the queue or what is scheduled."""
 
+    place: str
     member: bytes
     envelope: Envelope
     task: Task
@@ -66,37 +69,50 @@ def ordered(link: Link, keys: Keys, ids: Sequence[str]) -> set[str]:
     return {task_id for task_id, score in zip(ids, scores, strict=True) if score is not None}
 
 
-def scheduled(link: Link, keys: Keys, ids: Collection[str]) -> Iterator[Scheduled]:
+def scheduled(link: Link, keys: Keys, ids: Collection[str]) -> Iterator[Found]:
     """The tasks with these ids that are scheduled; every member has to be looked at."""
     for member, _ in members(link, keys.scheduled, (b"-inf", b"+inf"), OLDEST_FIRST):
-        found = _scheduled(member)
+        found = _found(keys.scheduled, member, member[PREFIX_LENGTH:])
         if found is not None and found.envelope.id in ids:
             yield found
 
 
-def cancel(link: Link, keys: Keys, found: Scheduled, now: float) -> bool:
-    """End a scheduled task; False when it is scheduled no more. `now` is Unix seconds."""
-    member, envelope, task = found
+def waiting(link: Link, keys: Keys) -> Iterator[list[Found]]:
+    """What waits now, the next one first, a few at a time; each batch is to be cancelled before the
+    next is asked for. What no worker could read is left to them, with its reason.
+    """
+    left, unreadable = int(link.call(b"LLEN", keys.queue)), 0
+    while left > 0:
+        last = -1 - unreadable
+        entries = link.call(b"LRANGE", keys.queue, last - min(left, AT_ONCE) + 1, last)
+        if not entries:
+            return
+        batch = [_found(keys.queue, entry, entry) for entry in reversed(entries)]
+        readable = [found for found in batch if found is not None]
+        unreadable += len(batch) - len(readable)
+        left -= len(batch)
+        yield readable
+
+
+def cancel(link: Link, keys: Keys, found: Found, now: float) -> bool:
+    """End a task that has not begun; False when it is not there any more. `now` is Unix seconds."""
+    place, member, envelope, task = found
     run = Run(envelope.id, task.type, "", envelope.attempts + 1, None, 0.0)
     response, _ = encode_response(run, "cancelled", CANCELLED, now)
-    unique = keys.scheduled if task.unique is None else keys.unique(task.unique)
+    unique = place if task.unique is None else keys.unique(task.unique)
     reply = link.script(
         "cancel",
-        [keys.scheduled, keys.cancelled, keys.result(envelope.id), keys.stats, unique],
+        [place, keys.cancelled, keys.result(envelope.id), keys.stats, unique],
         [member, envelope.id, response, milliseconds(RESULT_SECONDS), RESPONSES],
     )
     return bool(reply)
 
 
-def _scheduled(member: bytes) -> Scheduled | None:
-    """None for what no id can name."""
+def _found(place: str, member: bytes, entry: bytes) -> Found | None:
+    """None for what cannot be read."""
     try:
-        envelope, payload = split_entry(member[PREFIX_LENGTH:])
+        envelope, payload = split_entry(entry)
         task = decode_task(payload)
     except BadInput:
         return None
-    if envelope is None:
-        if task.id is None:
-            return None
-        envelope = Envelope(task.id)
-    return Scheduled(member, envelope, task)
+    return Found(place, member, envelope or Envelope(task.id or new_id()), task)

@@ -207,6 +207,12 @@ def depth(link: Link, keys: Keys) -> Depth:
     return Depth(waiting, scheduled, dead, bool(paused), counters)
 
 
+def next_ones(link: Link, keys: Keys, number: int) -> list[bytes]:
+    """The entries that are to be claimed next; the first has waited the longest, or is urgent."""
+    entries: list[bytes] = link.call(b"LRANGE", keys.queue, -number, -1)
+    return entries[::-1]
+
+
 def pause(link: Link, keys: Keys) -> bool:
     """Let nobody claim from a queue until `resume`; False: it was paused already."""
     return bool(link.script("pause", [keys.paused], []) == 1)

@@ -22,7 +22,15 @@ from meshd.broker.dead import Letter, Revived, Wanted
 from meshd.broker.link import Link, connect
 from meshd.broker.paging import NEWEST_FIRST, OLDEST_FIRST, Order
 from meshd.cli.exits import Exit
-from meshd.cli.options import add_config, add_json, add_queue, duration, queues_of, settings_of
+from meshd.cli.options import (
+    add_config,
+    add_json,
+    add_queue,
+    duration,
+    queues_of,
+    settings_of,
+    whole_number,
+)
 from meshd.cli.outcome import write
 from meshd.cli.table import coarse, plain, table
 from meshd.errors import BrokerUnavailable, MeshdError
@@ -124,13 +132,7 @@ def _add_filters(parser: argparse.ArgumentParser, limits: str, limit: int | None
         )
     parser.add_argument("--older-than", type=duration, metavar="TIME", help="dead for so long")
     parser.add_argument("--newer-than", type=duration, metavar="TIME", help="not dead for so long")
-    parser.add_argument("--limit", type=_number, default=limit, metavar="N", help=limits)
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number above 0")
-    return int(text)
+    parser.add_argument("--limit", type=whole_number, default=limit, metavar="N", help=limits)
 
 
 def _wanted(options: argparse.Namespace, now: float) -> Wanted:

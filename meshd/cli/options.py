@@ -87,6 +87,13 @@ def duration(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def whole_number(text: str) -> int:
+    """A number above 0; for argparse."""
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number above 0")
+    return int(text)
+
+
 def settings_of(options: argparse.Namespace) -> Settings:
     """The effective settings. Raises ConfigError."""
     flags = {"redis.url": options.redis_url} if options.redis_url else {}

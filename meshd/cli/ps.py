@@ -1,41 +1,70 @@
-"""List the workers and the queues, as they were at the last beat of each worker (every 5 seconds).
+"""List the workers of all hosts and the queues, as they were at the last beat of each worker (every
+5 seconds); those of this host with what systemd and /proc know of them.
 
 A worker is starting, idle, running, paused, holding (after crashes), draining, or lost: its host
-or its process went away without a word. Stopped ones are listed with --json only.
+or its process went away without a word. On this host it can have failed (systemd does not start it
+again), or be not running though workers.conf lists it. Stopped ones are listed with --json only.
+CPU is the share of one core since the start, with --watch since the last look; RATE is in tasks per
+second, over the last beat.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from meshd.broker import queue
 from meshd.broker.link import Link, connect
+from meshd.cli import fleet
 from meshd.cli.exits import Exit
-from meshd.cli.options import add_config, add_json, known_kinds, settings_of
+from meshd.cli.fleet import Record, lives
+from meshd.cli.options import add_config, add_json, duration, known_kinds, settings_of
 from meshd.cli.outcome import write
-from meshd.cli.table import coarse, table
-from meshd.protocol import Keys, queue_of
+from meshd.cli.table import coarse, fitting, plain, size, table
+from meshd.config import Settings
 
 _EXAMPLES = """examples:
   meshd ps
+  meshd ps --watch
   meshd ps --json | jq '.workers[] | select(.state == "lost") | .instance'
-  watch meshd ps
 
 exit codes:
   0 done   2 usage   69 Redis unavailable   78 configuration
 """
-_WORKERS = ("WORKER", "HOST", "STATE", "RUNNING", "PID", "UP", "DONE", "FAILED", "RETRYING")
-_QUEUES = ("KIND", "WAITING", "SCHEDULED", "DEAD", "PAUSED", "WORKERS", "DONE")
-
-Record = dict[str, Any]
+_WORKERS = (
+    "WORKER", "HOST", "STATE", "RUNNING", "PID", "UP", "RESTARTS", "CPU", "MEMORY", "DONE",
+    "FAILED", "RETRYING", "RATE",
+)  # fmt: skip
+_QUEUES = (
+    "KIND", "WAITING", "OLDEST", "RUNNING", "SCHEDULED", "DEAD", "PAUSED", "WORKERS", "DONE",
+    "RATE",
+)  # fmt: skip
+#: What a narrow terminal does without, the first first.
+_EXPENDABLE = (
+    "RETRYING",
+    "PID",
+    "CPU",
+    "MEMORY",
+    "RESTARTS",
+    "RATE",
+    "FAILED",
+    "HOST",
+    "UP",
+    "DONE",
+)
+_WATCH_SECONDS = 2.0
+_CLEAR = "\x1b[H\x1b[2J"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
+    parser.add_argument(
+        "-w", "--watch", type=duration, metavar="TIME", nargs="?", const=_WATCH_SECONDS,
+        help="again and again, every 2s or so, until Ctrl-C",
+    )  # fmt: skip
     add_json(parser)
     add_config(parser)
 
@@ -44,74 +73,59 @@ def run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     link = connect(settings.redis)
     try:
-        kinds = known_kinds(link, settings)
-        workers = [worker for kind in kinds for worker in _workers(link, kind)]
-        queues = [_queue(link, kind, workers) for kind in (*kinds, None)]
+        before: list[Record] = []
+        while True:
+            before = _once(link, settings, before, options)
+            if options.watch is None:
+                return Exit.DONE
+            time.sleep(options.watch)
     finally:
         link.close()
+
+
+def _once(
+    link: Link, settings: Settings, before: Sequence[Record], options: argparse.Namespace
+) -> list[Record]:
+    """Look and show; the workers as they are now."""
+    kinds = known_kinds(link, settings)
+    now = time.time()
+    found, missing = fleet.with_this_host(fleet.workers(link, kinds))
+    workers = [{**each, **share(each, before, now)} for each in found]
+    queues = fleet.queues(link, kinds, workers)
     if options.json:
-        write({"workers": workers, "queues": queues})
-        return Exit.DONE
-    listed = [_worker_row(each, time.time()) for each in workers if each["state"] != "stopped"]
-    print("\n".join(table(_WORKERS, listed)) if listed else "no workers")
-    print()
-    print("\n".join(table(_QUEUES, [_queue_row(each) for each in queues])))
-    return Exit.DONE
+        write({"workers": workers, "queues": queues, "missing": missing or None})
+        return workers
+    if options.watch is not None and sys.stdout.isatty():
+        sys.stdout.write(_CLEAR)
+    width = os.get_terminal_size().columns if sys.stdout.isatty() else None
+    print("\n".join(_lines(workers, queues, missing, now, width)), flush=True)
+    return workers
 
 
-# What Redis knows
+def _lines(
+    workers: Sequence[Record], queues: Sequence[Record], missing: str, now: float, width: int | None
+) -> list[str]:
+    rows = [_worker_row(each, now) for each in workers if each["state"] != "stopped"]
+    head, shown = fitting(_WORKERS, rows, _EXPENDABLE, width)
+    below, counted = fitting(_QUEUES, [_queue_row(each) for each in queues], _EXPENDABLE, width)
+    lines = [*(table(head, shown) if rows else ["no workers"]), "", *table(below, counted)]
+    return [*lines, "", f"(not known here: {missing})"] if missing else lines
 
 
-def _workers(link: Link, kind: str) -> list[Record]:
-    """The slots of a kind, in the order in which a person counts them."""
-    keys = Keys(queue_of(kind))
-    slots = queue.slots(link, keys)
-    alive = queue.alive(link, keys, list(slots)) if slots else {}
-    found = [worker(kind, name, said, alive=alive[name]) for name, (_, said) in slots.items()]
-    return sorted(found, key=lambda each: (len(each["instance"]), each["instance"], each["host"]))
-
-
-def worker(kind: str, slot: str, said: bytes | None, *, alive: bool) -> Record:
-    """One worker: its slot, what it said of itself at its last beat, and its state."""
-    about = _object(said)
-    host, _, instance = slot.rpartition(".")
-    ours = {"kind": kind, "slot": slot, "state": state(about.get("state"), alive=alive)}
-    return {**ours, "instance": instance, "host": host, **about, **ours}
-
-
-def state(said: str | None, *, alive: bool) -> str:
-    """What a worker said of itself holds as long as its lease does."""
-    if alive:
-        # What a former owner of the slot said at its end is not said by this one.
-        return "starting" if said in (None, "stopped") else said
-    return "stopped" if said == "stopped" else "lost"
-
-
-def _object(said: bytes | None) -> Record:
-    try:
-        about = json.loads(said or b"{}")
-    except ValueError:
+def share(worker: Record, before: Sequence[Record], now: float) -> dict[str, Any]:
+    """`cpu`: the share of one core in percent; with the times that it was reckoned from."""
+    used = worker.get("cpu_seconds")
+    if used is None or "started_at" not in worker:
         return {}
-    return about if isinstance(about, dict) else {}
-
-
-def _queue(link: Link, kind: str | None, workers: Sequence[Record]) -> Record:
-    depth = queue.depth(link, Keys(queue_of(kind)))
-    living = [each for each in workers if each["kind"] == kind and _lives(each)]
-    return {
-        "kind": kind,
-        "queue": queue_of(kind),
-        "waiting": depth.waiting,
-        "scheduled": depth.scheduled,
-        "dead": depth.dead,
-        "paused": depth.paused,
-        "workers": len(living),
-        "stats": dict(depth.stats),
-    }
-
-
-def _lives(worker: Record) -> bool:
-    return worker["state"] not in ("lost", "stopped")
+    earlier = [
+        each for each in before
+        if each.get("pid") == worker.get("pid") and each["host"] == worker["host"]
+    ]  # fmt: skip
+    used_before, since = 0.0, worker["started_at"]
+    if earlier and "cpu_seconds" in earlier[0]:
+        used_before, since = earlier[0]["cpu_seconds"], earlier[0]["looked_at"]
+    share = max(0.0, used - used_before) / max(0.1, now - since)
+    return {"cpu": round(share * 100, 1), "looked_at": now}
 
 
 # How it is shown
@@ -119,16 +133,26 @@ def _lives(worker: Record) -> bool:
 
 def _worker_row(worker: Record, now: float) -> tuple[str, ...]:
     counts = worker.get("counts", {})
-    up = now - worker["started_at"] if _lives(worker) and "started_at" in worker else None
+    up = now - worker["started_at"] if lives(worker) and "started_at" in worker else None
     return (
         worker["instance"],
-        worker["host"],
-        worker["state"],
-        _running(worker),
+        plain(str(worker["host"])),
+        _state(worker),
+        plain(_running(worker)),
         str(worker.get("pid", "-")),
         "-" if up is None else coarse(up),
+        str(worker.get("restarts", "-")),
+        f"{worker['cpu']:.1f}%" if "cpu" in worker else "-",
+        size(worker["memory"]) if "memory" in worker else "-",
         *(f"{counts.get(name, 0):,}" for name in ("done", "failed", "retrying")),
+        f"{worker['rate']:,.1f}" if lives(worker) and "rate" in worker else "-",
     )
+
+
+def _state(worker: Record) -> str:
+    if worker["state"] == "failed":
+        return f"failed ({worker['exit_status']})" if worker.get("exit_status") else "failed"
+    return plain(str(worker["state"]))
 
 
 def _running(worker: Record) -> str:
@@ -143,12 +167,17 @@ def _running(worker: Record) -> str:
 
 def _queue_row(record: Record) -> tuple[str, ...]:
     inbox = record["kind"] is None
+    oldest = record["oldest"]
     return (
         "(inbox)" if inbox else record["kind"],
-        *(f"{record[name]:,}" for name in ("waiting", "scheduled", "dead")),
+        f"{record['waiting']:,}",
+        "-" if oldest is None else coarse(oldest),
+        "-" if inbox else f"{record['running']:,}",
+        *(f"{record[name]:,}" for name in ("scheduled", "dead")),
         "paused" if record["paused"] else "-",
         "-" if inbox else str(record["workers"]),
         "-" if inbox else f"{_done(record['stats']):,}",
+        "-" if inbox else f"{record['rate']:,.1f}",
     )
 
 

@@ -8,13 +8,9 @@ SIGTERM ends it between two workers, so that who begins anew never has two of th
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
-import threading
 
-from meshd.cli.exits import Exit
-from meshd.errors import MeshdError
-from meshd.systemd.units import matching, restart, running_workers, unit_of
+from meshd.cli.rolling import Step, none_called, roll
+from meshd.systemd.units import matching, restart, running_workers
 
 _EXAMPLES = """examples:
   meshd restart a1     one worker
@@ -24,6 +20,7 @@ _EXAMPLES = """examples:
 exit codes:
   0 all came back   1 one did not (journalctl -u says why), or systemd refused
 """
+_STEP = Step(restart, "restarting", "restarted", "did not come back")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,21 +30,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     instances = matching(running_workers(), options.which)
-    if not instances:
-        print(f"meshd: no running worker is called {options.which}", file=sys.stderr)
-        return Exit.DONE if options.which == "all" else Exit.FAILED
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    for at, instance in enumerate(instances):
-        if stop.is_set():
-            print(f"told to stop; not restarted: {', '.join(instances[at:])}", flush=True)
-            break
-        print(f"restarting {instance} ({at + 1} of {len(instances)})", flush=True)
-        try:
-            restart(instance)
-        except MeshdError as error:
-            left = ", ".join(instances[at + 1 :]) or "none"
-            raise MeshdError(
-                f"{unit_of(instance)} did not come back: {error}; not restarted: {left}"
-            ) from error
-    return Exit.DONE
+    return roll(instances, _STEP) if instances else none_called(options.which)

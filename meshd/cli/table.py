@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 
 from meshd.config import format_duration
+
+_NUMBER = re.compile(r"[0-9,]+(\.[0-9]+)?[%KMGT]?")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -19,6 +22,33 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
             for cell, width, right in zip(line, widths, numeric, strict=True)
         ]
         yield "  ".join(cells).rstrip()
+
+
+def fitting(
+    head: Sequence[str], rows: Sequence[Sequence[str]], expendable: Sequence[str], width: int | None
+) -> tuple[list[str], list[list[str]]]:
+    """The columns that `width` characters have room for, without the first of the expendable ones
+    that it takes; None: there is room for all.
+    """
+    kept = list(head)
+    for name in ("", *expendable):
+        if name in kept:
+            kept.remove(name)
+        columns = [head.index(each) for each in kept]
+        shown = [[row[at] for at in columns] for row in rows]
+        widest = max(map(len, table(kept, shown)))
+        if width is None or widest <= width:
+            break
+    return kept, shown
+
+
+def size(number: float) -> str:
+    """Bytes as a person reads them: `24M`, `1.2G`."""
+    for unit in ("", "K", "M", "G"):
+        if number < 1000:
+            return f"{number:.0f}{unit}" if number >= 10 or not unit else f"{number:.1f}{unit}"
+        number /= 1024
+    return f"{number:.1f}T"
 
 
 def coarse(seconds: float) -> str:
@@ -37,4 +67,4 @@ def plain(text: str, kept: str = "") -> str:
 
 def _is_numeric(cells: Sequence[str]) -> bool:
     numbers = [cell for cell in cells if cell != "-"]
-    return bool(numbers) and all(number.replace(",", "").isdigit() for number in numbers)
+    return bool(numbers) and all(_NUMBER.fullmatch(number) for number in numbers)

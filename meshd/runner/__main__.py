@@ -7,6 +7,7 @@ nothing else of the daemon's libraries.
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import io
 import os
 import signal
@@ -15,7 +16,7 @@ import sys
 from typing import List
 
 from meshd.runner.child import Runner
-from meshd.runner.started import StartedFile
+from meshd.runner.started import STACKS_SIGNAL, StartedFile, stacks_of
 
 _PR_SET_PDEATHSIG = 1
 
@@ -34,6 +35,9 @@ def main(arguments: List[str]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    # A dump from C needs no turn of the interpreter: it shows a handler that holds the GIL, too.
+    stacks = open(stacks_of(path), "wb", buffering=0)  # noqa: SIM115 - until the process ends
+    faulthandler.register(STACKS_SIGNAL, file=stacks, all_threads=True)
     Runner(sock, StartedFile(path, create=False)).serve()
 
 

@@ -20,16 +20,25 @@ from __future__ import annotations
 
 import mmap
 import os
+import signal
 from typing import Type
 
 from meshd.errors import TaskCancelled, TaskInterrupted, TaskStopped, TaskTimeout
 
 SIZE = 4096
+#: What lets a process write its stacks into the file beside its started file.
+STACKS_SIGNAL = signal.SIGUSR2
 STOP_TIMEOUT, STOP_INTERRUPT, STOP_CANCEL = 1, 2, 3
 _STARTED, _FINISHED, _FENCE, _TARGET, _WHY, _PID = range(6)
 _IDS = (64, 256)
 _ID_SIZE = 129
 _STOPS = {STOP_TIMEOUT: TaskTimeout, STOP_INTERRUPT: TaskInterrupted, STOP_CANCEL: TaskCancelled}
+
+
+def stacks_of(started: str) -> str:
+    """The path of the file for the stacks of the process that has this started file."""
+    folder, _, name = started.rpartition("started.")
+    return f"{folder}stacks.{name}"
 
 
 class StartedFile:

@@ -22,6 +22,7 @@ class Beat:
         self._instance = instance
         self._host = host
         self._started_at = started_at
+        self._before = (0, started_at)  # tasks, and when
 
     @property
     def processed(self) -> int:
@@ -34,7 +35,9 @@ class Beat:
     def about(
         self, state: str, runners: Sequence[RunnerProcess], now: float, monotonic: float
     ) -> bytes:
-        """JSON for `T:about:<slot>`; `now` in Unix seconds, `monotonic` on the loop's clock."""
+        """JSON for `T:about:<slot>`; `now` in Unix seconds, `monotonic` on the loop's clock. Its
+        `rate` is that of the time since the last call, in tasks per second.
+        """
         running = [
             {
                 "id": runner.head.id,
@@ -60,8 +63,13 @@ class Beat:
                 "fed": sum(runner.held for runner in runners) - len(running),
                 "running": running,
                 "counts": dict(self.counts),
+                "rate": self._rate(now),
             }
         )
+
+    def _rate(self, now: float) -> float:
+        (processed, at), self._before = self._before, (self.processed, now)
+        return round((self.processed - processed) / (now - at), 2) if now > at else 0.0
 
 
 def words(runners: Sequence[RunnerProcess], monotonic: float) -> str:

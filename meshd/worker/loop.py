@@ -24,6 +24,7 @@ from meshd.reloads import Reloads
 from meshd.settle import Ending, Settler
 from meshd.systemd.notify import Notifier
 from meshd.worker.beat import Beat
+from meshd.worker.control import Control
 from meshd.worker.drain import Drain
 from meshd.worker.feed import Feeder
 from meshd.worker.generations import Generations, NotRenewed, Renewed
@@ -70,7 +71,10 @@ class Worker:
         self._timers = Timers()
         self._task_log = TaskLog(log)
         self._drain = Drain(self._session, self._pool, settings.worker.drain_timeout)
-        self._status = Status(self._session, self._pool, self._outcomes, self._drain, self._kind)
+        self._control = Control(identity.directory, self._selector, self._pool, log)
+        self._status = Status(
+            self._session, self._pool, self._outcomes, self._drain, self._control, self._kind
+        )
         reloads = Reloads(identity.directory, self._say_ready)
         self._reload = Reload(reread, settings, self._pool, reloads, self._timers, log)
         self._directory = identity.directory
@@ -98,6 +102,7 @@ class Worker:
             self._selector.register(self._signals, selectors.EVENT_READ, self._on_signal)
             self._selector.register(self._session.connector, selectors.EVENT_READ, self._on_links)
             try:
+                self._control.open()
                 self._pool.fill(now)
                 self._session.connector.start()
                 self._timers.set("beat", now + BEAT_SECONDS)
@@ -110,6 +115,7 @@ class Worker:
                 # Nothing is left to do here but after a fault of the worker's own.
                 self._pool.leave_to_heirs()
                 self._reading.close()
+                self._control.close()
                 self._session.close()
                 self._selector.close()
 
@@ -206,7 +212,8 @@ class Worker:
             self._task_log.tell(ending, now)
 
     def _wanted(self, now: float) -> int:
-        if self._drain.on or not self._ready or self._outcomes.hold_until > now:
+        held = self._control.paused or self._outcomes.hold_until > now
+        if self._drain.on or not self._ready or held:
             return 0
         return self._feeder.room(now)
 

@@ -23,7 +23,7 @@ from meshd.protocol import dumps
 from meshd.reports import Report, read_report, read_types
 from meshd.retry import Options
 from meshd.runner.frames import Frame, encode
-from meshd.runner.started import STOP_TIMEOUT
+from meshd.runner.started import STOP_TIMEOUT, stacks_of
 from meshd.worker.launch import interpreter, launch
 from meshd.worker.runners import (
     REAP_SECONDS,
@@ -334,6 +334,7 @@ class Pool:
     def _forget(self, runner: RunnerProcess) -> None:
         self._let_go(runner)
         Path(runner.started.path).unlink(missing_ok=True)
+        Path(stacks_of(runner.started.path)).unlink(missing_ok=True)
 
     def _let_go(self, runner: RunnerProcess) -> None:
         # What the handler had spawned must not outlive the process that answered for it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from meshd.worker.beat import words
+from meshd.worker.control import Control
 from meshd.worker.drain import Drain
 from meshd.worker.generations import Generations
 from meshd.worker.outcomes import Outcomes
@@ -13,12 +14,14 @@ class Status:
     """`now` is monotonic seconds."""
 
     def __init__(
-        self, session: Session, pool: Generations, outcomes: Outcomes, drain: Drain, kind: str
-    ) -> None:
+        self, session: Session, pool: Generations, outcomes: Outcomes, drain: Drain,
+        control: Control, kind: str,
+    ) -> None:  # fmt: skip
         self._session = session
         self._pool = pool
         self._outcomes = outcomes
         self._drain = drain
+        self._control = control
         self._kind = kind
 
     def word(self, now: float) -> str:
@@ -27,7 +30,7 @@ class Status:
             return "draining"
         if self._outcomes.hold_until > now:
             return "holding"
-        if self._session.paused:
+        if self._session.paused or self._control.paused:
             return "paused"
         return "running" if self._pool.held else "idle"
 
@@ -40,6 +43,8 @@ class Status:
             doing = f"holding for {self._outcomes.hold_until - now:.0f} s: its runners crash"
         elif self._session.paused:
             doing = f"{self._kind} is paused; {doing}"
+        elif self._control.paused:
+            doing = f"paused by meshd ctl; {doing}"
         elif self._session.full and any(runner.held == 0 for runner in self._pool.runners):
             doing = f"Redis is full, looking for tasks once a second; {doing}"
         if not self._pool.ready and not self._drain.on:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from meshd.protocol import Keys, queue_of
 from tests.support.command import run_meshd
+from tests.support.daemon import Daemon
 from tests.support.site import Site
 from tests.support.wait import wait_until
 
@@ -45,9 +49,12 @@ def slot_of(site: Site) -> str:
 def test_empty_site_is_told_as_such(ps: Ps) -> None:
     lines = ps().splitlines()
     assert lines[0] == "no workers"
-    assert lines[2].split() == ["KIND", "WAITING", "SCHEDULED", "DEAD", "PAUSED", "WORKERS", "DONE"]
-    assert lines[3].split() == ["a", "0", "0", "0", "-", "0", "0"]
-    assert lines[4].split() == ["(inbox)", "0", "0", "0", "-", "-", "-"]
+    assert lines[2].split() == [
+        "KIND", "WAITING", "OLDEST", "RUNNING", "SCHEDULED", "DEAD", "PAUSED", "WORKERS", "DONE",
+        "RATE",
+    ]  # fmt: skip
+    assert lines[3].split() == ["a", "0", "-", "0", "0", "0", "-", "0", "0", "0.0"]
+    assert lines[4].split() == ["(inbox)", "0", "-", "-", "0", "0", "-", "-", "-", "-"]
 
 
 def test_worker_that_waits_is_idle(site: Site, ps: Ps) -> None:
@@ -98,11 +105,50 @@ def test_queues_are_counted(site: Site, ps: Ps) -> None:
     site.redis.set(KEYS.paused, "1")
     site.redis.hset(KEYS.stats, "done", 12345)
     site.redis.lpush("queue:meshd", "5")
-    rows = [line.split() for line in ps().splitlines()[3:]]
+    rows = [line.split() for line in ps().splitlines()[3:5]]
     assert rows == [
-        ["a", "3", "1", "2", "paused", "0", "12,345"],
-        ["(inbox)", "1", "0", "0", "-", "-", "-"],
+        ["a", "3", "-", "0", "1", "2", "paused", "0", "12,345", "0.0"],
+        ["(inbox)", "1", "-", "-", "0", "0", "-", "-", "-", "-"],
     ]
+
+
+def test_age_of_the_oldest_is_that_of_the_next_task(site: Site, ps: Ps) -> None:
+    for seconds in (100, 10):
+        payload = {"type": "echo", "created_at": time.time() - seconds}
+        site.redis.lpush(KEYS.queue, json.dumps(payload))
+    assert 100 <= records(ps)[1]["a"]["oldest"] < 110
+    site.redis.rpush(KEYS.queue, '{"type": "echo"}')
+    assert records(ps)[1]["a"]["oldest"] is None
+
+
+def test_processor_time_and_memory_of_this_hosts_workers_are_known_without_systemd(
+    site: Site, ps: Ps
+) -> None:
+    site.worker()
+    [record], _ = records(ps)
+    assert record["cpu_seconds"] > 0
+    assert 0 <= record["cpu"] <= 200
+    assert 10_000_000 < record["memory"] < 200_000_000
+
+
+def test_what_is_missing_without_systemd_is_said(site: Site, tmp_path: Path) -> None:
+    done = run_meshd("ps", env={**site.environment, "PATH": str(tmp_path)})
+    assert done.returncode == 0
+    assert "(not known here: systemctl is not here" in done.stdout
+    found = json.loads(
+        run_meshd("ps", "--json", env={**site.environment, "PATH": str(tmp_path)}).stdout
+    )
+    assert found["missing"].startswith("systemctl is not here")
+
+
+def test_watching_looks_again_and_again_until_it_is_told_to_end(
+    site: Site, spawn: Callable[..., Daemon]
+) -> None:
+    watching = spawn("ps", "--watch", "0.2s", env=site.environment)
+    wait_until(lambda: watching.stdout.count("KIND") >= 3, what="three looks")
+    watching.signal(signal.SIGINT)
+    assert watching.wait() == 130
+    assert watching.stderr == ""
 
 
 def test_kind_without_configuration_is_listed_once_it_had_a_worker(site: Site, ps: Ps) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from meshd.cli import ps
+from meshd.cli import fleet, ps
 from meshd.cli.table import coarse, table
 
 ABOUT: dict[str, Any] = {
@@ -38,30 +38,30 @@ ABOUT: dict[str, Any] = {
 def test_state_is_what_was_said_as_long_as_the_lease_holds(
     said: str | None, alive: bool, state: str
 ) -> None:
-    assert ps.state(said, alive=alive) == state
+    assert fleet.state(said, alive=alive) == state
 
 
 @pytest.mark.parametrize("said", [None, b"", b"{", b"[1]"])
 def test_slot_that_says_nothing_is_known_by_its_name(said: bytes | None) -> None:
-    found = ps.worker("a", "0123456789ab.a12", said, alive=False)
+    found = fleet.worker("a", "0123456789ab.a12", said, alive=False)
     assert (found["instance"], found["host"], found["state"]) == ("a12", "0123456789ab", "lost")
 
 
 def test_worker_cannot_say_which_slot_it_is() -> None:
     said = json.dumps({**ABOUT, "slot": "other", "kind": "z"}).encode()
-    found = ps.worker("a", "0123456789ab.a1", said, alive=True)
+    found = fleet.worker("a", "0123456789ab.a1", said, alive=True)
     assert (found["kind"], found["slot"], found["host"]) == ("a", "0123456789ab.a1", "north")
 
 
 def row(**changed: Any) -> tuple[str, ...]:
     said = json.dumps({**ABOUT, **changed}).encode()
-    return ps._worker_row(ps.worker("a", "0123456789ab.a1", said, alive=True), now=8261.0)
+    return ps._worker_row(fleet.worker("a", "0123456789ab.a1", said, alive=True), now=8261.0)
 
 
 def test_row_of_a_worker() -> None:
     assert row() == (
-        *("a1", "north", "running", "primes.count for 12s", "4711", "2h 1min"),
-        *("12,345", "0", "2"),
+        *("a1", "north", "running", "primes.count for 12s", "4711", "2h 1min", "-", "-", "-"),
+        *("12,345", "0", "2", "-"),
     )
 
 

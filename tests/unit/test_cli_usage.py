@@ -112,7 +112,7 @@ def test_unknown_command_is_a_usage_error(run: Run) -> None:
         (("config",), "check|show"),
         (("config", "edit"), "invalid choice: 'edit'"),
         (("ps", "more"), "unrecognized arguments: more"),
-        (("queue",), "pause|resume|list"),
+        (("queue",), "list|peek|pause|resume|purge"),
         (("queue", "pause"), "KIND"),
         (("dead",), "list|show|revive|purge"),
         (("dead", "show"), "ID"),

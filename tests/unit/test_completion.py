@@ -58,7 +58,7 @@ def test_it_is_the_completion_of_meshd() -> None:
 
 def test_all_commands_are_offered() -> None:
     assert offered("meshd ") == {*COMMANDS, "--help", "--version"}
-    assert offered("meshd re") == {"result", "restart", "reload-unit"}
+    assert offered("meshd rel") == {"reload", "reload-unit"}
 
 
 @pytest.mark.parametrize(("command", "action"), list(commands()))
@@ -81,6 +81,13 @@ def test_actions_of_a_command_are_offered(command: str) -> None:
         ("meshd worker ", {"a1", "mail12"}),
         ("meshd worker m", {"mail12"}),
         ("meshd restart ", {"a1", "mail12", "a", "mail", "all"}),
+        ("meshd stop ", {"a1", "mail12", "a", "mail", "all"}),
+        ("meshd logs ", {"a1", "mail12", "a", "mail", "supervisor", "all"}),
+        ("meshd scale ", {"a", "mail"}),
+        ("meshd ctl ", {"a1", "mail12"}),
+        ("meshd ctl a1 ", {"stacks", "pause", "resume", "log-level"}),
+        ("meshd ctl a1 log-level ", {"debug", "info", "warning", "error"}),
+        ("meshd queue peek ", {"a", "mail", "inbox"}),
         ("meshd reload-unit ", {"a1", "mail12", "supervisor"}),
         ("meshd queue pause ", {"a", "mail", "inbox"}),
         ("meshd submit --kind ", {"a", "mail"}),

@@ -1,11 +1,12 @@
--- Cancel a task that is scheduled. What waits is cancelled by the claim script, what runs by settle.
--- KEYS  1 scheduled (zset)  2 cancelled (zset)  3 result:<id> (string)  4 stats (hash)
---       5 unique:<key> (string; scheduled's name again when it has none)
--- ARGV  1 member of scheduled  2 id  3 response  4 life of a result (milliseconds)
+-- Cancel a task that is scheduled, or that waits and lies near the end of its queue. What is known
+-- by its id alone is cancelled by the claim script when it is claimed, and by settle when it runs.
+-- KEYS  1 scheduled (zset) or queue (list)  2 cancelled (zset)  3 result:<id> (string)
+--       4 stats (hash)  5 unique:<key> (string; the first key's name again when it has none)
+-- ARGV  1 member of scheduled or entry  2 id  3 response  4 life of a result (milliseconds)
 --       5 channel of responses
 -- Returns 1 = cancelled, 0 = it is not there (any more)
--- ZREM comes first because Redis then refuses none of the later writes at maxmemory.
-local scheduled, cancelled, result, stats, unique = unpack(KEYS)
+-- ZREM or LREM comes first because Redis then refuses none of the later writes at maxmemory.
+local place, cancelled, result, stats, unique = unpack(KEYS)
 local member, id, response, result_ms, channel = unpack(ARGV)
 
 local function refuse(key, kind)
@@ -15,13 +16,19 @@ local function refuse(key, kind)
   end
 end
 
-local wrong = refuse(scheduled, 'zset') or refuse(cancelled, 'zset')
+local wrong = refuse(cancelled, 'zset')
 if wrong then return wrong end
 
-if redis.call('ZREM', scheduled, member) == 0 then return 0 end
+local removed
+if redis.call('TYPE', place).ok == 'list' then
+  removed = redis.call('LREM', place, -1, member)
+else
+  removed = redis.call('ZREM', place, member)
+end
+if removed == 0 then return 0 end
 redis.call('SET', result, response, 'PX', result_ms)
 redis.pcall('ZREM', cancelled, id)
-if unique ~= scheduled and redis.pcall('GET', unique) == id then redis.pcall('DEL', unique) end
+if unique ~= place and redis.pcall('GET', unique) == id then redis.pcall('DEL', unique) end
 
 redis.pcall('HINCRBY', stats, 'cancel', 1)
 redis.pcall('PUBLISH', channel, response)

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
-from meshd.broker.cancel import Scheduled
+from meshd.broker.cancel import Found
 from meshd.broker.dead import Letter, Wanted, find
 from meshd.broker.link import Link
 from meshd.broker.recovery import Sight
@@ -54,7 +54,7 @@ class World(RuleBasedStateMachine):
         self.formers: list[tuple[str, Process]] = []
         self.sights: dict[str, list[Sight]] = {kind: [] for kind in MAX_LENGTHS}
         self.letters: dict[str, list[Letter]] = {kind: [] for kind in MAX_LENGTHS}
-        self.found: dict[str, list[Scheduled]] = {kind: [] for kind in MAX_LENGTHS}
+        self.found: dict[str, list[Found]] = {kind: [] for kind in MAX_LENGTHS}
 
     def teardown(self) -> None:
         self.link.close()

@@ -1,0 +1,194 @@
+"""Everything that is known of workers and queues: what Redis holds of all hosts, and what systemd
+and /proc say of this one. Records for `ps`, `show` and `top`; nothing here is changed or shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from meshd.broker import queue
+from meshd.broker.link import Link
+from meshd.errors import BadInput, MeshdError
+from meshd.protocol import Keys, queue_of, split_entry
+from meshd.systemd import workers_conf
+from meshd.systemd.units import UnitState, states, unit_of
+
+Record = dict[str, Any]
+_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def workers(link: Link, kinds: Iterable[str]) -> list[Record]:
+    """The slots of these kinds, in the order in which a person counts them."""
+    return [worker for kind in kinds for worker in _slots(link, kind)]
+
+
+def _slots(link: Link, kind: str) -> list[Record]:
+    keys = Keys(queue_of(kind))
+    slots = queue.slots(link, keys)
+    alive = queue.alive(link, keys, list(slots)) if slots else {}
+    found = [worker(kind, name, said, alive=alive[name]) for name, (_, said) in slots.items()]
+    return sorted(found, key=lambda each: (len(each["instance"]), each["instance"], each["host"]))
+
+
+def worker(kind: str, slot: str, said: bytes | None, *, alive: bool) -> Record:
+    """One worker: its slot, what it said of itself at its last beat, and its state."""
+    about = _object(said)
+    host, _, instance = slot.rpartition(".")
+    ours = {"kind": kind, "slot": slot, "state": state(about.get("state"), alive=alive)}
+    return {**ours, "instance": instance, "host": host, **about, **ours}
+
+
+def state(said: str | None, *, alive: bool) -> str:
+    """What a worker said of itself holds as long as its lease does."""
+    if alive:
+        # What a former owner of the slot said at its end is not said by this one.
+        return "starting" if said in (None, "stopped") else said
+    return "stopped" if said == "stopped" else "lost"
+
+
+def lives(worker: Record) -> bool:
+    """Whether somebody is at work there."""
+    return worker["state"] not in ("lost", "stopped", "failed", "not running")
+
+
+def _object(said: bytes | None) -> Record:
+    try:
+        about = json.loads(said or b"{}")
+    except ValueError:
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+# This host
+
+
+def with_this_host(found: Sequence[Record]) -> tuple[list[Record], str]:
+    """The workers of all hosts, those of this one with what systemd and /proc know of them, and
+    those that only systemd knows or workers.conf wants; and what is missing, for a person.
+    """
+    host = socket.gethostname()
+    records = [{**each, **_used(each)} if each["host"] == host else dict(each) for each in found]
+    try:
+        units = {unit.instance: unit for unit in states() if unit.instance != "supervisor"}
+    except MeshdError as error:
+        return records, f"{error}: no restarts, no failed units"
+    told = [_told(record, units, host) for record in records]
+    listed = workers_conf.listed(workers_conf.read(workers_conf.workers_conf()))
+    return [*told, *_only_here(units, workers_conf.instances(listed), told, host)], ""
+
+
+def _told(record: Record, units: dict[str, UnitState], host: str) -> Record:
+    """The record with what its unit tells; the unit is taken out of those that have none."""
+    unit = units.get(record["instance"])
+    if unit is None or not _is_its(unit, record, host):
+        return record
+    del units[unit.instance]
+    return record | _of_unit(unit)
+
+
+def _is_its(unit: UnitState, record: Record, host: str) -> bool:
+    if unit.pid:
+        return bool(unit.pid == record.get("pid") and record["host"] == host)
+    return bool(record["host"] == host and not lives(record))
+
+
+def _of_unit(unit: UnitState) -> Record:
+    known: Record = {"unit": unit.unit, "restarts": unit.restarts, "unit_state": unit.active}
+    if unit.active == "failed":
+        known |= {"state": "failed", "exit_status": unit.exit_status, "result": unit.result}
+    if unit.cpu is not None and unit.pid:
+        known["cpu_seconds"] = round(unit.cpu, 3)
+    if unit.memory is not None:
+        known["memory"] = unit.memory
+    return known
+
+
+def _only_here(
+    units: Mapping[str, UnitState], wanted: Iterable[str], records: Iterable[Record], host: str
+) -> Iterator[Record]:
+    shown = {each["instance"] for each in records if each["host"] == host and lives(each)}
+    for instance, unit in units.items():
+        if unit.active in ("failed", "activating", "active", "reloading"):
+            shown.add(instance)
+            named = "starting" if unit.active != "failed" else "failed"
+            yield _bare(instance, host, named) | _of_unit(unit)
+    for instance in wanted:
+        if instance not in shown and instance not in units:
+            yield _bare(instance, host, "not running") | {"unit": unit_of(instance)}
+        elif instance not in shown:
+            yield _bare(instance, host, "not running") | _of_unit(units[instance])
+
+
+def _bare(instance: str, host: str, state: str) -> Record:
+    kind = instance.rstrip("0123456789")
+    return {"kind": kind, "instance": instance, "host": host, "state": state}
+
+
+def _used(record: Record) -> Record:
+    """Processor time in seconds and memory in bytes of its processes, as proc(5) has them."""
+    pids = [record.get("pid"), *record.get("runners", ())]
+    if not lives(record) or not all(isinstance(pid, int) for pid in pids):
+        return {}
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return {
+            "cpu_seconds": round(sum(map(_cpu_of, pids)), 2),
+            "memory": sum(map(_memory_of, pids)),
+        }
+    return {}
+
+
+def _cpu_of(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS
+
+
+def _memory_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+
+
+# Queues
+
+
+def queues(link: Link, kinds: Iterable[str], found: Sequence[Record]) -> list[Record]:
+    """The queues of these kinds, and the inbox, whose kind is None."""
+    return [_queue(link, kind, found) for kind in (*kinds, None)]
+
+
+def _queue(link: Link, kind: str | None, found: Sequence[Record]) -> Record:
+    keys = Keys(queue_of(kind))
+    depth = queue.depth(link, keys)
+    next_up = queue.next_ones(link, keys, 1)
+    living = [each for each in found if each["kind"] == kind and lives(each)]
+    return {
+        "kind": kind,
+        "queue": queue_of(kind),
+        "waiting": depth.waiting,
+        "oldest": age(next_up[0]) if next_up else None,
+        "running": sum(len(each.get("running", ())) for each in living),
+        "scheduled": depth.scheduled,
+        "dead": depth.dead,
+        "paused": depth.paused,
+        "workers": len(living),
+        "rate": round(sum(each.get("rate", 0.0) for each in living), 2),
+        "stats": dict(depth.stats),
+    }
+
+
+def age(entry: bytes) -> float | None:
+    """Seconds since an entry was submitted; None: nobody knows. Client and `meshd submit` write it
+    down, and an envelope has it from the first time that a task is put back.
+    """
+    at = 0.0
+    with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError, BadInput):
+        envelope, payload = split_entry(entry)
+        at = envelope.first_at if envelope else 0.0
+        at = float(json.loads(payload)["created_at"])
+    return round(max(0.0, time.time() - at), 3) if at else None

@@ -1,0 +1,51 @@
+"""Doing something to several workers, one after the other, so that the others serve meanwhile."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from meshd.cli.exits import Exit
+from meshd.errors import MeshdError
+from meshd.systemd.units import unit_of
+
+
+class Step(NamedTuple):
+    """What is done to one worker, and the words for it: "restarting", "restarted", and what is
+    said of a unit for which it went wrong.
+    """
+
+    act: Callable[[str], None]
+    doing: str
+    done: str
+    went_wrong: str
+
+
+def roll(instances: Sequence[str], step: Step) -> int:
+    """Do it to all of them; the exit code. The first that fails is the last, and SIGTERM ends it
+    between two workers. Raises MeshdError, which says what was left.
+    """
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    for at, instance in enumerate(instances):
+        if stop.is_set():
+            print(f"told to stop; not {step.done}: {', '.join(instances[at:])}", flush=True)
+            break
+        print(f"{step.doing} {instance} ({at + 1} of {len(instances)})", flush=True)
+        try:
+            step.act(instance)
+        except MeshdError as error:
+            left = ", ".join(instances[at + 1 :]) or "none"
+            raise MeshdError(
+                f"{unit_of(instance)} {step.went_wrong}: {error}; not {step.done}: {left}"
+            ) from error
+    return Exit.DONE
+
+
+def none_called(which: str, what: str = "running worker") -> int:
+    """Say that there is nothing to do it to; the exit code."""
+    print(f"meshd: no {what} is called {which}", file=sys.stderr)
+    return Exit.DONE if which == "all" else Exit.FAILED
