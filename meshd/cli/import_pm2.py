@@ -40,8 +40,8 @@ exit codes:
 """
 _NEXT = (
     "meshd config check",
+    "systemctl stop meshd.target",
     "systemctl daemon-reload",
-    "systemctl restart meshd.service 'meshd-worker@*'",
     "systemctl start meshd.target",
 )
 
