@@ -28,6 +28,7 @@ COMMANDS = {
     "queue": "pause or resume a kind, or list the queues",
     "dead": "list, show, revive or purge dead letters",
     "config": "check or show the configuration",
+    "import-pm2": "translate a configuration of PM2",
     "dev": "run everything in the foreground on a private Redis",
     "top": "watch kinds and workers live, and act on them",
     "show": "show everything about one worker",

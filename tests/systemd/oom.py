@@ -74,7 +74,7 @@ def boot(disk: Path, folder: Path) -> str:
     (initrd,) = (folder / "root/boot").glob("initrd.img-*")
     done = subprocess.run(
         [
-            "qemu-system-x86_64", "-enable-kvm", "-cpu", "host", "-m", "1024", "-smp", "2",
+            "qemu-system-x86_64", "-enable-kvm", "-cpu", "host,-arch-capabilities", "-m", "1024", "-smp", "2",
             "-display", "none", "-serial", "stdio", "-no-reboot", "-nic", "none",
             "-kernel", kernel, "-initrd", initrd, "-append", "root=/dev/vda rw console=ttyS0",
             "-drive", f"file={disk},format=raw,if=virtio",
