@@ -37,6 +37,7 @@ _EXAMPLES = """examples:
 exit codes:
   0 done   1 it does not run on this host, or does not answer   2 usage   78 configuration
 """
+_OF_UNITS = Path("/run/meshd")
 _ACTIONS = ("stacks", "pause", "resume", "log-level")
 _ANSWER_SECONDS = 5.0
 _STACKS_SECONDS = 2.0
@@ -65,15 +66,22 @@ def run(options: argparse.Namespace) -> int:
         options.refuse(
             f"a level, one of {', '.join(LEVELS)}, goes with log-level, and only with it"
         )
-    runtime = settings_of(options).worker.runtime_directory
     instance = parse_instance(options.instance).name
-    folder = runtime / "worker" / instance
+    folder = _folder_of(instance, settings_of(options).worker.runtime_directory)
     if options.action == "stacks":
         return _stacks(instance, folder, as_json=options.json)
     request = {"do": options.action, "level": options.level}
     said = ask(instance, folder, request)
     write(said) if options.json else print(_words(instance, said))
     return Exit.DONE
+
+
+def _folder_of(instance: str, runtime: Path) -> Path:
+    """Where the worker listens. Its unit tells it where its folder is, but not whoever asks here:
+    so what root would take without being told is looked at, too.
+    """
+    folders = [parent / "worker" / instance for parent in (runtime, _OF_UNITS)]
+    return next((folder for folder in folders if (folder / "control").exists()), folders[0])
 
 
 def ask(instance: str, folder: Path, request: dict[str, Any]) -> dict[str, Any]:

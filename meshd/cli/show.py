@@ -59,7 +59,9 @@ def run(options: argparse.Namespace) -> int:
             each for each in found if each["instance"] == options.instance and each["kind"] == kind
         ]
     unit, missing = _unit(options.instance)
-    if not records and unit.get("LoadState") != "loaded":
+    # A template is loaded for whatever name somebody makes up.
+    has_run = bool(unit.get("ActiveEnterTimestamp")) or unit.get("ActiveState") != "inactive"
+    if not records and not (unit.get("LoadState") == "loaded" and has_run):
         raise MeshdError(
             f"nobody knows a worker {options.instance}; meshd ps lists those there are"
         )

@@ -44,7 +44,7 @@ REFUSED = {
         f"PUBLISH {A}orders x", "SUBSCRIBE worker:responses", "HSET meshd:types x x",
     ),
     "meshd-operator": (
-        "RPUSH queue:worker_a x", "RPOP queue:worker_a", "LRANGE queue:worker_a 0 -1",
+        "RPUSH queue:worker_a x", "RPOP queue:worker_a",
         "BLMOVE queue:worker_a queue:worker_b LEFT LEFT 0", f"HSET {A}claimed:x 1 1",
         f"HDEL {A}claimed:x 1", "PUBLISH worker:heartbeat x", "HSET meshd:types x x",
     ),
@@ -67,8 +67,8 @@ CALLED = {
     },
     "meshd-producer": {"get", "exists", "smembers", "lpush", "rpush", "hget", "time"},
     "meshd-operator": {
-        "get", "mget", "set", "del", "exists", "hget", "hgetall", "hlen", "llen", "zcard", "zrem",
-        "smembers", "time",
+        "get", "mget", "set", "del", "exists", "hget", "hgetall", "hlen", "llen", "lrange",
+        "zcard", "zrem", "smembers", "time",
     },
 }  # fmt: skip
 OPTIONS = {"limit", "withscores"}  # words in capitals that are no commands

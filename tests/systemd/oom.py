@@ -5,6 +5,7 @@ in a virtual machine, because a container need not have a memory controller. It 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import subprocess
@@ -69,20 +70,20 @@ def image(release: str, folder: Path) -> Path:
 
 
 def boot(disk: Path, folder: Path) -> str:
-    """What the machine says until it is off."""
+    """What the machine says until it is off, or LONGEST_SECONDS are over."""
     (kernel,) = (folder / "root/boot").glob("vmlinuz-*")
     (initrd,) = (folder / "root/boot").glob("initrd.img-*")
-    done = subprocess.run(
-        [
-            "qemu-system-x86_64", "-enable-kvm", "-cpu", "host,-arch-capabilities", "-m", "1024", "-smp", "2",
-            "-display", "none", "-serial", "stdio", "-no-reboot", "-nic", "none",
-            "-kernel", kernel, "-initrd", initrd, "-append", "root=/dev/vda rw console=ttyS0",
-            "-drive", f"file={disk},format=raw,if=virtio",
-        ],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-        timeout=LONGEST_SECONDS, check=False,
-    )  # fmt: skip
-    return done.stdout + done.stderr
+    console = folder / "console"
+    command = [
+        "qemu-system-x86_64", "-enable-kvm", "-cpu", "host,-arch-capabilities", "-smp", "2",
+        "-m", "1024", "-display", "none", "-serial", f"file:{console}", "-no-reboot",
+        "-nic", "none", "-kernel", str(kernel), "-initrd", str(initrd),
+        "-append", "root=/dev/vda rw console=ttyS0 systemd.mask=serial-getty@ttyS0.service",
+        "-drive", f"file={disk},format=raw,if=virtio",
+    ]  # fmt: skip
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(command, stdin=subprocess.DEVNULL, timeout=LONGEST_SECONDS, check=False)
+    return console.read_text(errors="replace")
 
 
 def judge(said: dict[str, Any]) -> int:

@@ -99,7 +99,7 @@ def test_workers_have_what_systemd_counts(host: Host) -> None:
 
 def test_one_worker_is_shown_with_its_unit_and_drop_ins(host: Host) -> None:
     shown = host.out("meshd", "show", "a1")
-    for expected in ("a1 on ", "/etc/meshd/worker-a.conf", "watchdog     15s", "tasks max    512"):
+    for expected in ("a1 on ", "50-kind.conf", "watchdog     15s", "tasks max    512"):
         assert expected in shown
     said = json.loads(host.out("meshd", "show", "supervisor", "--json"))
     assert said["unit"]["ActiveState"] == "active"
@@ -111,7 +111,7 @@ def test_logs_of_a_kind_of_one_task_and_from_a_priority(host: Host) -> None:
     host.result(task_id)
     host.run("journalctl", "--sync")
     life = host.out("meshd", "logs", "--task", task_id).splitlines()
-    assert next(line.split()[2] for line in life) == "supervisor"
+    assert "supervisor" in {line.split()[2] for line in life}
     assert any(" done " in line for line in life)
     assert all("supervisor" not in line for line in host.out("meshd", "logs", "a").splitlines())
     assert host.out("meshd", "logs", "a1", "-p", "emerg") == ""
