@@ -13,6 +13,7 @@ from meshd.errors import BadInput
 from meshd.protocol import (
     BAD_INPUT,
     ENVELOPE_LIMIT,
+    ENVELOPE_MARK,
     Envelope,
     Error,
     Run,
@@ -64,6 +65,17 @@ def read_entry(claimed: Claimed, limit: int, now: float) -> Entry:
     if envelope is None:
         envelope = Envelope(task.id or new_id(), first_at=now)
     return Entry(payload, envelope, task)
+
+
+def waiting_since(entry: bytes | int, envelope: Envelope, task: Task) -> float | None:
+    """Since when a task has waited for its first run, in Unix seconds, as far as it says so itself;
+    None: nobody knows, or it has run before and waits for another time.
+    """
+    if envelope.attempts or envelope.crashes or envelope.deaths:
+        return None
+    # What was revived or put off counts from then on, not from when it was submitted.
+    enveloped = isinstance(entry, bytes) and entry[:1] == ENVELOPE_MARK
+    return envelope.first_at if enveloped else task.since
 
 
 def known_envelope(claimed: Claimed) -> Envelope:

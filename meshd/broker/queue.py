@@ -207,6 +207,14 @@ def depth(link: Link, keys: Keys) -> Depth:
     return Depth(waiting, scheduled, dead, bool(paused), counters)
 
 
+def head(link: Link, keys: Keys, most: int) -> bytes | int | None:
+    """The entry that is claimed next, or its length where it has more than `most` bytes; None:
+    nothing waits.
+    """
+    entry: bytes | int | None = link.script("head", [keys.queue], [most])
+    return entry
+
+
 def pause(link: Link, keys: Keys) -> bool:
     """Let nobody claim from a queue until `resume`; False: it was paused already."""
     return bool(link.script("pause", [keys.paused], []) == 1)

@@ -16,6 +16,7 @@ from meshd.runner.started import STOP_INTERRUPT, STOP_TIMEOUT
 from meshd.settle import Ending, Settler
 from meshd.spool import write_spool
 from meshd.worker.feed import Feeder
+from meshd.worker.meter import Meter
 from meshd.worker.pool import Died, Reported, was_killed_for
 from meshd.worker.prefetch import Pace
 from meshd.worker.session import Session
@@ -32,7 +33,7 @@ class Outcomes:
 
     def __init__(
         self, session: Session, feeder: Feeder, settler: Settler, pace: Pace, log: Events,
-        kind: KindSettings, limit: int,
+        kind: KindSettings, limit: int, meter: Meter,
     ) -> None:  # fmt: skip
         self.hold_until = 0.0
         self._kind = kind
@@ -42,6 +43,7 @@ class Outcomes:
         self._settler = settler
         self._pace = pace
         self._log = log
+        self._meter = meter
         self._pauses = Backoff(first=1.0, cap=60.0)
         self._crashes_in_a_row = 0
         self._inherited: set[int] = set()
@@ -50,6 +52,7 @@ class Outcomes:
         """A runner said how its task went."""
         claim, report = event
         self._crashes_in_a_row = 0
+        self._meter.ran(claim, report.started_at, report.duration)
         if claim.cancelled and report.error is not None:
             self._cancel(claim, report.started_at, report.duration)
             return
@@ -62,6 +65,7 @@ class Outcomes:
 
     def died(self, died: Died, now: float) -> None:
         """A runner is gone; what it had not started goes to the others."""
+        self._meter.died(died)
         if died.guilty is not None:
             self._charge(died, died.guilty, now)
         self._feeder.feed(died.unstarted, now)
@@ -103,6 +107,7 @@ class Outcomes:
 
     def _charge(self, died: Died, guilty: Claim, now: float) -> None:
         wall = time.time()
+        self._meter.ran(guilty, wall - died.ran_for, died.ran_for)
         if guilty.cancelled:
             self._cancel(guilty, wall - died.ran_for, died.ran_for)
         elif was_killed_for(died, STOP_INTERRUPT):
