@@ -28,8 +28,12 @@ def test_textfiles_alone_are_written_and_readable_for_everybody_and_nothing_list
 ) -> None:
     site = Site(tmp_path, redis_url, spawn, NASTY, "[metrics]\ntextfiles = true")
     metered = Metered(site, spawn, 0)
-    supervisor = metered.supervisor()
-    worker = site.worker("a1")
+    before = os.umask(0o027)  # as the units have it
+    try:
+        supervisor = metered.supervisor()
+        worker = site.worker("a1")
+    finally:
+        os.umask(before)
     assert metered.files() == ["a1.prom", "supervisor.prom"]
     assert stat.S_IMODE(metered.folder.stat().st_mode) == 0o755
     assert stat.S_IMODE((metered.folder / "a1.prom").stat().st_mode) == 0o644

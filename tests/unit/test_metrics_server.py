@@ -16,7 +16,7 @@ import pytest
 from meshd.config import Address
 from meshd.errors import MeshdError
 from meshd.metrics import server as module
-from meshd.metrics.server import CONTENT_TYPE, MOST_CONNECTIONS, MetricsServer
+from meshd.metrics.server import CONNECTION_SECONDS, CONTENT_TYPE, MOST_CONNECTIONS, MetricsServer
 from tests.support.ports import free_port
 from tests.support.wait import wait_until
 
@@ -168,8 +168,10 @@ def test_client_that_does_not_read_is_hung_up_on(monkeypatch: pytest.MonkeyPatch
 def test_more_connections_than_there_is_room_for_are_closed_at_once() -> None:
     with running(lambda: PAGE) as port, contextlib.ExitStack() as stack:
         idle = [stack.enter_context(opened(port)) for _ in range(MOST_CONNECTIONS)]
+        began = time.monotonic()
         with opened(port) as one_more:
             assert is_over(one_more)
+        assert time.monotonic() - began < CONNECTION_SECONDS / 2
         idle[0].close()
         wait_until(lambda: _status(port) == 200, what="room again")
 
