@@ -46,7 +46,7 @@ imports: $(VENV)/.dev ## import-linter: the floors
 budgets: $(VENV)/.dev ## sizes, docstrings, names
 	$(BIN)/python -m pytest -q tests/unit/test_budgets.py
 
-test-matrix: test-redis4 test ## the tests on the oldest redis-py (4.3.4, no hiredis) and the newest
+test-matrix: test-redis4 test ## the tests on the libraries of Debian 12 (redis-py 4.3.4, no hiredis) and the newest
 
 # redis-py 4.3.4 leaves the socket of a failed connect to the garbage collector, which says so.
 test-redis4: $(OLD)/.dev redis-server iproute2 tmux
@@ -92,7 +92,7 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.run
 
 $(OLD)/.dev: pyproject.toml | $(OLD)/bin/python
-	$(OLD)/bin/python $(PIP) --editable '.[dev]' 'redis==4.3.4'
+	$(OLD)/bin/python $(PIP) --editable '.[dev]' 'redis==4.3.4' 'prometheus-client==0.16.0'
 	@touch $@
 
 %/bin/python:

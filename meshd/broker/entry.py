@@ -13,6 +13,7 @@ from meshd.errors import BadInput
 from meshd.protocol import (
     BAD_INPUT,
     ENVELOPE_LIMIT,
+    ENVELOPE_MARK,
     Envelope,
     Error,
     Run,
@@ -64,6 +65,26 @@ def read_entry(claimed: Claimed, limit: int, now: float) -> Entry:
     if envelope is None:
         envelope = Envelope(task.id or new_id(), first_at=now)
     return Entry(payload, envelope, task)
+
+
+def waiting_since(entry: bytes | int, envelope: Envelope, task: Task) -> float | None:
+    """Since when a task has waited for its first run, in Unix seconds, as far as it says so itself;
+    None: nobody knows, or it has run before and waits for another time.
+    """
+    if envelope.attempts or envelope.crashes or envelope.deaths:
+        return None
+    # What was revived or put off counts from then on, not from when it was submitted.
+    enveloped = isinstance(entry, bytes) and entry[:1] == ENVELOPE_MARK
+    return envelope.first_at if enveloped else task.since
+
+
+def since(entry: bytes | int, limit: int) -> float | None:
+    """The same of an entry that nobody has read yet, nor will if it has more than `limit` bytes."""
+    try:
+        _, envelope, task = read_entry(Claimed(0, entry), limit, 0.0)
+    except Refused:
+        return None
+    return waiting_since(entry, envelope, task)
 
 
 def known_envelope(claimed: Claimed) -> Envelope:

@@ -213,6 +213,14 @@ def next_ones(link: Link, keys: Keys, number: int) -> list[bytes]:
     return entries[::-1]
 
 
+def head(link: Link, keys: Keys, most: int) -> bytes | int | None:
+    """The entry that is claimed next, or its length where it has more than `most` bytes; None:
+    nothing waits.
+    """
+    entry: bytes | int | None = link.script("head", [keys.queue], [most])
+    return entry
+
+
 def pause(link: Link, keys: Keys) -> bool:
     """Let nobody claim from a queue until `resume`; False: it was paused already."""
     return bool(link.script("pause", [keys.paused], []) == 1)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from meshd.broker.connector import Connector
 from meshd.broker.link import Link
-from meshd.broker.slot import Attachment, Claimed, Slot
+from meshd.broker.slot import Attachment, Claimed, Held, Slot
 from meshd.broker.waiter import Waiter
 from meshd.errors import BrokerUnavailable, ClaimLost, SlotHeld
 from meshd.host import InstanceTaken
@@ -55,6 +55,7 @@ class Tenure:
         self._waiter: Waiter | None = None
         self._blocking_fd = -1
         self._blocking_id = 0
+        self._round_trip: float | None = None
         self._lapses_in: float | None = None  # of the other owner's lease, when it was last seen
 
     @property
@@ -112,6 +113,18 @@ class Tenure:
             return True
         born = self.main.call(b"GET", self.slot.keys.born)
         return born is not None and born.decode() == self.slot.born
+
+    def beat(self, about: bytes, heartbeat: bytes) -> Held:
+        """As of Slot."""
+        began = time.monotonic()
+        held = self.slot.beat(self.main, about, heartbeat)
+        self._round_trip = time.monotonic() - began
+        return held
+
+    def round_trip(self) -> float | None:
+        """How long the last beat took, in seconds; None: there was none since the last call."""
+        seconds, self._round_trip = self._round_trip, None
+        return seconds
 
     def wait_for_work(self, now: float) -> None:
         """Ask Redis to say when there is something to claim; at most one wait is pending, and none

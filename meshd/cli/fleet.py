@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from meshd.broker import queue
+from meshd.broker.entry import since
 from meshd.broker.link import Link
-from meshd.errors import BadInput, MeshdError
-from meshd.protocol import Keys, queue_of, split_entry
+from meshd.errors import MeshdError
+from meshd.protocol import Keys, queue_of
 from meshd.systemd import workers_conf
 from meshd.systemd.units import UnitState, states, unit_of
 
 Record = dict[str, Any]
+LONGEST_READ = 64 * 1024  # bytes of the entry whose age is asked
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -165,13 +167,13 @@ def queues(link: Link, kinds: Iterable[str], found: Sequence[Record]) -> list[Re
 def _queue(link: Link, kind: str | None, found: Sequence[Record]) -> Record:
     keys = Keys(queue_of(kind))
     depth = queue.depth(link, keys)
-    next_up = queue.next_ones(link, keys, 1)
+    next_up = queue.head(link, keys, LONGEST_READ)
     living = [each for each in found if each["kind"] == kind and lives(each)]
     return {
         "kind": kind,
         "queue": queue_of(kind),
         "waiting": depth.waiting,
-        "oldest": age(next_up[0]) if next_up else None,
+        "oldest": None if next_up is None else age(next_up),
         "running": sum(len(each.get("running", ())) for each in living),
         "scheduled": depth.scheduled,
         "dead": depth.dead,
@@ -182,13 +184,7 @@ def _queue(link: Link, kind: str | None, found: Sequence[Record]) -> Record:
     }
 
 
-def age(entry: bytes) -> float | None:
-    """Seconds since an entry was submitted; None: nobody knows. Client and `meshd submit` write it
-    down, and an envelope has it from the first time that a task is put back.
-    """
-    at = 0.0
-    with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError, BadInput):
-        envelope, payload = split_entry(entry)
-        at = envelope.first_at if envelope else 0.0
-        at = float(json.loads(payload)["created_at"])
-    return round(max(0.0, time.time() - at), 3) if at else None
+def age(entry: bytes | int) -> float | None:
+    """Seconds for which an entry has waited; None: it does not say."""
+    at = since(entry, LONGEST_READ)
+    return None if at is None else round(max(0.0, time.time() - at), 3)

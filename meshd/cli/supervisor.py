@@ -10,12 +10,14 @@ import argparse
 import functools
 import os
 
+import meshd
 from meshd.broker.link import connect
 from meshd.cli.exits import Exit
 from meshd.cli.options import add_config, settings_of
 from meshd.config import Settings
 from meshd.host import folder, take_place
 from meshd.logs import configure, get_events
+from meshd.metrics import open_page, serving
 from meshd.reloads import Reloads
 from meshd.supervisor.loop import Supervisor
 from meshd.supervisor.reload import Reload
@@ -44,12 +46,15 @@ def run(options: argparse.Namespace) -> int:
     directory = folder(settings.worker.runtime_directory / "supervisor")
     reloads = Reloads(directory, lambda: None)
     events = get_events("supervisor")
-    supervisor = Supervisor(
-        place, settings, functools.partial(connect, settings.redis), notifier, events,
-        Reload(reread, settings, reloads, events),
-    )  # fmt: skip
+    page = open_page(settings, "supervisor", meshd.__version__, events)
     try:
-        supervisor.run()
+        with serving(settings, events):
+            Supervisor(
+                place, settings, functools.partial(connect, settings.redis), notifier, events,
+                Reload(reread, settings, reloads, events), page,
+            ).run()  # fmt: skip
     finally:
+        if page is not None:
+            page.remove()
         place.leave()
     return Exit.DONE

@@ -12,12 +12,14 @@ import functools
 import os
 import signal
 
+import meshd
 from meshd.broker.link import connect
 from meshd.cli.exits import Exit
 from meshd.cli.options import add_config, settings_of
 from meshd.config import KindSettings, Settings, kind_of, parse_instance
 from meshd.host import folder, take_place
 from meshd.logs import configure, get_events
+from meshd.metrics import open_page
 from meshd.systemd.notify import Notifier
 from meshd.worker.identity import Identity
 from meshd.worker.loop import Worker
@@ -51,13 +53,17 @@ def run(options: argparse.Namespace) -> int:
         configure(fresh.log_format, fresh.log.level, service="worker", instance=instance.name)
         return fresh, kind_of(instance, fresh)
 
+    events = get_events("worker")
+    page = open_page(settings, instance.name, meshd.__version__, events)
     worker = Worker(
-        identity, settings, functools.partial(connect, settings.redis), notifier,
-        get_events("worker"), reread,
+        identity, settings, functools.partial(connect, settings.redis), notifier, events, reread,
+        page,
     )  # fmt: skip
     try:
         worker.run()
     finally:
+        if page is not None:
+            page.remove()
         place.leave()
     return Exit.DONE
 

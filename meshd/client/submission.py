@@ -79,9 +79,11 @@ def parcel(submission: Submission, task_id: str, now: Callable[[], float]) -> Pa
     """
     delay = _seconds("delay", submission.delay) or 0.0
     members = _members(submission, now)
+    created_at = time.time()
     payload = encode_task(
-        submission.type, submission.data, task_id, members, created_at=time.time()
-    )
+        submission.type, submission.data, task_id, members, created_at,
+        created_at + delay if delay else None,
+    )  # fmt: skip
     guard = _guard(submission, task_id, delay)
     return Parcel(task_id, None, payload, delay, submission.urgent, guard)
 

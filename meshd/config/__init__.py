@@ -3,7 +3,7 @@
 Settings are values: nothing here connects, starts or writes. Every mistake is a ConfigError that
 names file, key, what was found, what was expected, and the remedy.
 
-units, wording, redis_url   text
+units, wording, redis_url, address   text
 forms, schema               what there is to set
 sources, check, load        how it is found and put together
 show, instance              what others ask of it
@@ -11,6 +11,7 @@ show, instance              what others ask of it
 
 from __future__ import annotations
 
+from meshd.config.address import Address, address_of
 from meshd.config.instance import Instance, kind_of, parse_instance
 from meshd.config.load import load
 from meshd.config.redis_url import masked
@@ -18,6 +19,7 @@ from meshd.config.schema import (
     BUILT_IN_KINDS,
     KindSettings,
     LogSettings,
+    MetricsSettings,
     RedisSettings,
     RetryCurve,
     Settings,
@@ -31,14 +33,17 @@ from meshd.config.units import format_duration, format_size, parse_duration, par
 __all__ = [
     "BUILT_IN_KINDS",
     "DEFAULT_FILE",
+    "Address",
     "Instance",
     "KindSettings",
     "LogSettings",
+    "MetricsSettings",
     "RedisSettings",
     "RetryCurve",
     "Settings",
     "SupervisorSettings",
     "WorkerSettings",
+    "address_of",
     "describe",
     "differences",
     "format_duration",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from meshd.config.address import EXPECTED as ADDRESS_EXPECTED, address_of
 from meshd.config.redis_url import check_host, check_port, check_url, masked
 from meshd.config.units import format_duration, format_size, parse_duration, parse_size
 from meshd.config.wording import quoted, refusal
@@ -105,6 +106,20 @@ def _read_port(value: object, _: Path) -> str:
     return str(value)
 
 
+def _read_address(value: object, _: Path) -> str:
+    if not isinstance(value, str):
+        raise refusal(value, ADDRESS_EXPECTED)
+    if value:
+        address_of(value)
+    return value
+
+
+def _read_yes_or_no(value: object, _: Path) -> bool:
+    if not isinstance(value, bool):
+        raise refusal(value, "true or false")
+    return value
+
+
 def _read_path(value: object, folder: Path) -> Path:
     if isinstance(value, str) and value and "\0" not in value:
         return (folder / value).absolute()
@@ -155,6 +170,12 @@ HANDLERS_EXPECTED = (
 )
 
 WORD = Form(_read_word)
+ADDRESS = Form(_read_address)
+YES_OR_NO = Form(
+    _read_yes_or_no,
+    show=lambda yes: "true" if yes else "false",
+    from_text=lambda text: {"true": True, "false": False}.get(text.lower(), text),
+)
 REDIS_URL = Form(_read_url, show=lambda url: quoted(masked(url)))
 REDIS_HOST = Form(_read_host)
 REDIS_PORT = Form(_read_port)

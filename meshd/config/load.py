@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from meshd.config import sources
+from meshd.config.address import address_of
 from meshd.config.check import checked, converted, placed
 from meshd.config.forms import HANDLERS_EXPECTED, REDIS_HOST, REDIS_PORT
 from meshd.config.redis_url import DEFAULT_URL, split_password, with_address
@@ -28,6 +29,7 @@ from meshd.config.schema import (
     values_of,
 )
 from meshd.config.sources import DEFAULT, Written
+from meshd.config.wording import quoted
 from meshd.errors import ConfigError
 
 T = TypeVar("T")
@@ -51,6 +53,7 @@ def load(
     values = _merged(_written(main, env, flags or {}))
     values |= _by_key(_redis(values.get("redis.url"), env))
     values |= _by_key(_handlers(values))
+    _check_listen(values)
     return _settings(values, main)
 
 
@@ -123,6 +126,19 @@ def _handlers(values: Mapping[str, Written]) -> Iterator[Written]:
             place = Written(key, None, values[named_at].origin)
             raise placed(place, f"found nothing, expected {HANDLERS_EXPECTED}")
         yield Written(key, BUILT_IN_KINDS[name], DEFAULT)
+
+
+def _check_listen(values: Mapping[str, Written]) -> None:
+    """Numbers are for this host alone unless somebody says that they are not."""
+    listen, remote = values.get("metrics.listen"), values.get("metrics.allow_remote")
+    if listen is None or not listen.value or (remote is not None and remote.value):
+        return
+    if not address_of(str(listen.value)).is_loopback:
+        expected = (
+            "an address that only this host can reach, such as 127.0.0.1:9600, or metrics."
+            "allow_remote = true: everybody who reaches that port can read the names of tasks"
+        )
+        raise placed(listen, f"found {quoted(str(listen.value))}, expected {expected}")
 
 
 def _settings(values: Mapping[str, Written], main: Path) -> Settings:

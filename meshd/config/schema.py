@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from meshd.config.forms import (
+    ADDRESS,
     DURATIONS,
     HANDLERS,
     PATH,
     REDIS_URL,
     WORD,
+    YES_OR_NO,
     Form,
     choice,
     count,
@@ -126,6 +128,28 @@ class SupervisorSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
+    """Where the numbers of this host's daemons can be read: nowhere, unless one of the two says so.
+
+    `listen` is an address of the supervisor, such as 127.0.0.1:9600, or empty.
+    """
+
+    listen: str = setting(ADDRESS, "")
+    allow_remote: bool = setting(YES_OR_NO, default=False)
+    textfiles: bool = setting(YES_OR_NO, default=False)
+
+    @property
+    def on(self) -> bool:
+        """Whether daemons count at all."""
+        return bool(self.switch)
+
+    @property
+    def switch(self) -> str:
+        """The setting that has turned them on; empty: none has."""
+        return "metrics.listen" if self.listen else "metrics.textfiles" if self.textfiles else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RetryCurve:
     """When a failed task runs again, in seconds after its failure.
 
@@ -177,6 +201,7 @@ class Settings:
     log: LogSettings = section(LogSettings)
     worker: WorkerSettings = section(WorkerSettings)
     supervisor: SupervisorSettings = section(SupervisorSettings)
+    metrics: MetricsSettings = section(MetricsSettings)
     kinds: Mapping[str, KindSettings] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict, repr=False)
     file: Path = Path("/etc/meshd/meshd.toml")

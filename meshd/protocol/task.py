@@ -21,6 +21,15 @@ class Task(NamedTuple):
     expires_at: Optional[float] = None  # Unix seconds
     unique: Optional[str] = None
     unique_ttl: Optional[float] = None  # seconds
+    # These two as the producer wrote them, whatever that is: nothing is decided by them.
+    created_at: Any = None
+    due_at: Any = None
+
+    @property
+    def since(self) -> Optional[float]:
+        """From when on it could have run, in Unix seconds; None: its producer did not say."""
+        times = (self.due_at, self.created_at)
+        return next((float(time) for time in times if _is_number(time)), None)
 
 
 def decode_task(payload: bytes) -> Task:
@@ -36,9 +45,12 @@ def decode_task(payload: bytes) -> Task:
     task_type = members.get("type")
     if type(task_type) is not str or not task_type or not _is_text(task_type):
         refuse("no_type" if "type" not in members else "bad_type", task_id=task_id)
+    created_at, due_at = members.get("created_at"), members.get("due_at")
     if _OPTIONAL.isdisjoint(members):
-        return Task(task_type, task_id)
-    return Task(task_type, task_id, **_optional_members(members, task_id, task_type))
+        # By place: this is the common case, and names cost twice as much.
+        return Task(task_type, task_id, None, None, None, None, None, created_at, due_at)
+    optional = _optional_members(members, task_id, task_type)
+    return Task(task_type, task_id, **optional, created_at=created_at, due_at=due_at)
 
 
 def _optional_members(
@@ -89,8 +101,9 @@ def encode_task(
     task_id: str,
     members: Dict[str, Any],
     created_at: Optional[float] = None,
+    due_at: Optional[float] = None,
 ) -> bytes:
-    """A payload as `meshd submit` and Client push it; `created_at` is Unix seconds.
+    """A payload as `meshd submit` and Client push it; `created_at` and `due_at` are Unix seconds.
 
     Raises ProtocolError for what JSON cannot hold, for a type that is not a non-empty string, and
     for an id of the wrong form.
@@ -108,6 +121,8 @@ def encode_task(
         task[name] = value
     if created_at is not None:
         task["created_at"] = round(created_at, 3)
+    if due_at is not None:
+        task["due_at"] = round(due_at, 3)
     return dumps(task)
 
 

@@ -20,12 +20,14 @@ from meshd.errors import BrokerError, BrokerUnavailable, ClaimLost
 from meshd.host import Place, take_place
 from meshd.lifecycle import Signals, Stop, Timers
 from meshd.logs import Events
+from meshd.metrics import Page
 from meshd.protocol import BEAT_SECONDS, INBOX, Keys
 from meshd.supervisor.about import About
 from meshd.supervisor.census import LOST_AFTER, Census, look
 from meshd.supervisor.dispatcher import Dispatcher
 from meshd.supervisor.durability import dangers
 from meshd.supervisor.listener import Listener, Responses
+from meshd.supervisor.meter import Meter
 from meshd.supervisor.promoter import IDLE_SECONDS, Outboxes, Promoter
 from meshd.supervisor.reaper import REAP_SECONDS, Reaper
 from meshd.supervisor.refusals import Refusals
@@ -53,7 +55,7 @@ class Supervisor:
 
     def __init__(
         self, place: Place, settings: Settings, connect: Callable[[], Link], notifier: Notifier,
-        log: Events, reload: Reload,
+        log: Events, reload: Reload, page: Page | None = None,
     ) -> None:  # fmt: skip
         self._settings, self._notifier, self._log = settings, notifier, log
         limit = settings.worker.max_payload
@@ -72,6 +74,7 @@ class Supervisor:
         )  # fmt: skip
         self._census = Census()
         self._status = Status(self._census, refusals, log)
+        self._meter = Meter(page, self._census, refusals)
         self._responses = Responses(log)
         self._listener: Listener | None = None
         self._listener_fd = -1
@@ -201,6 +204,7 @@ class Supervisor:
             return
         if void:
             self._log.error("lost", f"{lost}: what was in hand is another's; starting afresh")
+            self._meter.lost(len(self._dispatcher.held))
             self._dispatcher.forget()
         else:
             self._log.error("lost", "Redis has lost its data; putting back what is in hand")
@@ -226,11 +230,12 @@ class Supervisor:
         self._timers.set("beat", now + BEAT_SECONDS)
         self._notifier.watchdog()
         tenure = self._tenure
+        self._meter.publish(tenure, now)
         if not tenure.up:
             self._notifier.status(self._waiting())
             return
         state = "paused" if self._dispatcher.paused else "running"
-        held = tenure.slot.beat(tenure.main, self._about.encode(state), b"")
+        held = tenure.beat(self._about.encode(state), b"")
         if held.claimed != len(self._dispatcher.held):
             raise BrokerUnavailable("Redis and this supervisor disagree on what it holds")
         # A move of a connection that is gone may have landed it: no reply will tell of that.

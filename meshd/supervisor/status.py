@@ -53,6 +53,13 @@ class Condition(NamedTuple):
         return "; ".join(parts)
 
 
+class InHand(NamedTuple):
+    """How many tasks workers hold, and how many of these they run."""
+
+    claimed: int
+    running: int
+
+
 class Status:
     """Reads the queues, and remembers enough to reckon the rate."""
 
@@ -70,7 +77,7 @@ class Status:
         states = [state for state in self._census.states if state.lives]
         counts = {
             "waiting": sum(each.waiting for each in depths.values()),
-            "running": _running(link, states),
+            "running": sum(each.running for each in hands(link, states).values()),
             "scheduled": sum(each.scheduled for each in depths.values()),
             "dead": sum(each.dead for each in depths.values()),
         }
@@ -117,13 +124,16 @@ class Status:
         )
 
 
-def _running(link: Link, states: list[SlotState]) -> int:
-    """Of what is claimed, each runner runs one; the rest waits behind it."""
+def hands(link: Link, states: list[SlotState]) -> dict[str, InHand]:
+    """What the workers of each kind hold. Of what is claimed, each runner runs one; the rest waits
+    behind it.
+    """
     if not states:
-        return 0
+        return {}
     commands = [(b"HLEN", Keys(queue_of(state.kind)).claimed(state.slot)) for state in states]
-    claimed = link.pipeline(commands)
-    return sum(
-        number if state.runners is None else min(number, state.runners)
-        for state, number in zip(states, claimed, strict=True)
-    )
+    found: dict[str, InHand] = {}
+    for state, claimed in zip(states, link.pipeline(commands), strict=True):
+        running = claimed if state.runners is None else min(claimed, state.runners)
+        before = found.get(state.kind, InHand(0, 0))
+        found[state.kind] = InHand(before.claimed + claimed, before.running + running)
+    return found

@@ -23,6 +23,7 @@ class Beat:
         self._host = host
         self._started_at = started_at
         self._before = (0, started_at)  # tasks, and when
+        self._beats = 0
 
     @property
     def processed(self) -> int:
@@ -31,6 +32,13 @@ class Beat:
 
     def heartbeat(self, now: float) -> bytes:
         return encode_heartbeat(self.worker_id, os.getpid(), self.processed, now)
+
+    def every_second_heartbeat(self, now: float) -> bytes:
+        """The heartbeat with the first beat and every second one after it, empty with the others:
+        they are half as frequent as beats.
+        """
+        self._beats += 1
+        return self.heartbeat(now) if self._beats % 2 else b""
 
     def about(
         self, state: str, runners: Sequence[RunnerProcess], now: float, monotonic: float

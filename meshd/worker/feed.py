@@ -43,7 +43,7 @@ class Feeder:
         self._settler = settler
         self._pace = pace
         self._kind = kind
-        self._limit = limit  # bytes
+        self.limit = limit  # bytes
         self._strangers: list[Claim] = []
         self._redis_now = 0.0
 
@@ -137,7 +137,7 @@ class Feeder:
         if self.types is None:
             raise AssertionError("fed before the handlers are known")
         try:
-            claim = read(claimed, self.types, self._limit, redis_now)
+            claim = read(claimed, self.types, self.limit, redis_now)
         except Refused as refused:
             self._session.end(claimed, self._settler.refused(refused, time.time()))
             return None

@@ -16,9 +16,10 @@ from meshd.broker.slot import ClaimReply, Slot, SlotSettings
 from meshd.claims import Types
 from meshd.config import KindSettings, Settings
 from meshd.errors import BrokerError, BrokerUnavailable, ClaimLost, HandlerError
-from meshd.estate import NO_ESTATE, read_estate
+from meshd.estate import read_estate
 from meshd.lifecycle import Signals, Timers
 from meshd.logs import Events
+from meshd.metrics import Page
 from meshd.protocol import BEAT_SECONDS, Keys, queue_of
 from meshd.reloads import Reloads
 from meshd.settle import Ending, Settler
@@ -29,6 +30,7 @@ from meshd.worker.drain import Drain
 from meshd.worker.feed import Feeder
 from meshd.worker.generations import Generations, NotRenewed, Renewed
 from meshd.worker.identity import Identity
+from meshd.worker.meter import meter_of
 from meshd.worker.outcomes import Outcomes
 from meshd.worker.pool import Broken, Died, OfRunner, Ready, Reported
 from meshd.worker.prefetch import Pace
@@ -50,6 +52,7 @@ class Worker:
     def __init__(
         self, identity: Identity, settings: Settings, connect: Callable[[], Link],
         notifier: Notifier, log: Events, reread: Callable[[], tuple[Settings, KindSettings]],
+        page: Page | None = None,
     ) -> None:  # fmt: skip
         self._kind = identity.instance.kind
         self._settings, self._notifier, self._log = settings, notifier, log
@@ -66,7 +69,11 @@ class Worker:
         self._session = Session(connect, slot, self._selector, log)
         self._pool = Generations(kind, identity.directory, orders, self._selector)
         self._feeder = Feeder(self._session, self._pool, settler, pace, self._kind, limit)
-        self._outcomes = Outcomes(self._session, self._feeder, settler, pace, log, kind, limit)
+        self._meter = meter = meter_of(page, self._session, self._pool, self._feeder)
+        self._outcomes = Outcomes(
+            self._session, self._feeder, settler, pace, log, kind, meter,
+            read_estate(identity.directory),
+        )  # fmt: skip
         self._beat = Beat(identity.worker_id, identity.instance.name, place.host, time.time())
         self._timers = Timers()
         self._task_log = TaskLog(log)
@@ -78,10 +85,8 @@ class Worker:
         reloads = Reloads(identity.directory, self._say_ready)
         self._reload = Reload(reread, settings, self._pool, reloads, self._timers, log)
         self._directory = identity.directory
-        self._estate = read_estate(identity.directory)
         self._reading = Reading(identity.directory)
         self._ready = self._relays_due = False
-        self._beats = 0
         self._deadline = 0.0
         self._duties: dict[str, Callable[[float], None]] = {
             "beat": self._on_beat,
@@ -192,22 +197,17 @@ class Worker:
             self._listen()
             reply, settled = session.answer()
         self._digest(reply, settled, now)
-        self._forget_estate()
+        self._outcomes.forget_estate()
         if self._relays_due:
             session.relay()
             self._relays_due = False
-
-    def _forget_estate(self) -> None:
-        """Not before what it says is settled: this process may die before that, too."""
-        if self._estate.paths and not self._outcomes.owes_inherited:
-            self._estate.forget()
-            self._estate = NO_ESTATE
 
     def _digest(self, reply: ClaimReply, settled: list[Ending], now: float) -> None:
         read = self._reading.each(reply.claims)
         self._feeder.admit(read, reply.now, now, orders=reply.orders > 0)
         for ending in settled:
             self._beat.counts[ending.outcome] += 1
+            self._meter.settled(ending)
             self._relays_due |= RELAYED in ending.settlement.rest
             self._task_log.tell(ending, now)
 
@@ -226,8 +226,7 @@ class Worker:
             slot=self._session.slot.name,
         )
         if reconciled.inherited:
-            self._outcomes.inherited(self._reading.each(reconciled.found), self._estate)
-            self._forget_estate()
+            self._outcomes.inherited(self._reading.each(reconciled.found))
         elif self._ready and not self._drain.on:
             read = self._reading.each(reconciled.found)
             self._feeder.admit(read, reconciled.redis_now, now, orders=True)
@@ -341,13 +340,13 @@ class Worker:
         self._timers.set("beat", now + BEAT_SECONDS)
         self._notifier.watchdog()
         self._notifier.status(self._status.sentence(now))
+        self._meter.publish()
         if not (self._session.up and self._ready):
             return
         wall = time.time()
-        heartbeat = b"" if self._beats % 2 else self._beat.heartbeat(wall)
-        self._beats += 1
+        heartbeat = self._beat.every_second_heartbeat(wall)
         about = self._beat.about(self._status.word(now), self._pool.runners, wall, now)
-        held = self._session.slot.beat(self._session.main, about, heartbeat)
+        held = self._session.beat(about, heartbeat)
         if not self._session.agrees(held):
             raise BrokerUnavailable("Redis and this worker disagree on what it holds")
         self._session.noticed(held)

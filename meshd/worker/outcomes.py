@@ -9,13 +9,14 @@ from pathlib import Path
 from meshd.broker.slot import Claimed
 from meshd.claims import NO_TYPES, Claim, Types
 from meshd.config import KindSettings
-from meshd.estate import Estate, share_out, tell_of_spool
+from meshd.estate import NO_ESTATE, Estate, share_out, tell_of_spool
 from meshd.lifecycle import Backoff
 from meshd.logs import Events
 from meshd.runner.started import STOP_INTERRUPT, STOP_TIMEOUT
 from meshd.settle import Ending, Settler
 from meshd.spool import write_spool
 from meshd.worker.feed import Feeder
+from meshd.worker.meter import Meter
 from meshd.worker.pool import Died, Reported, was_killed_for
 from meshd.worker.prefetch import Pace
 from meshd.worker.session import Session
@@ -32,24 +33,26 @@ class Outcomes:
 
     def __init__(
         self, session: Session, feeder: Feeder, settler: Settler, pace: Pace, log: Events,
-        kind: KindSettings, limit: int,
+        kind: KindSettings, meter: Meter, estate: Estate,
     ) -> None:  # fmt: skip
         self.hold_until = 0.0
         self._kind = kind
-        self._limit = limit
         self._session = session
         self._feeder = feeder
         self._settler = settler
         self._pace = pace
         self._log = log
+        self._meter = meter
         self._pauses = Backoff(first=1.0, cap=60.0)
         self._crashes_in_a_row = 0
+        self._estate = estate
         self._inherited: set[int] = set()
 
     def reported(self, event: Reported) -> None:
         """A runner said how its task went."""
         claim, report = event
         self._crashes_in_a_row = 0
+        self._meter.ran(claim, report.started_at, report.duration)
         if claim.cancelled and report.error is not None:
             self._cancel(claim, report.started_at, report.duration)
             return
@@ -62,25 +65,30 @@ class Outcomes:
 
     def died(self, died: Died, now: float) -> None:
         """A runner is gone; what it had not started goes to the others."""
+        self._meter.died(died)
         if died.guilty is not None:
             self._charge(died, died.guilty, now)
         self._feeder.feed(died.unstarted, now)
 
-    def inherited(self, found: Iterable[Claimed], estate: Estate) -> None:
+    def inherited(self, found: Iterable[Claimed]) -> None:
         """What a dead worker held in this slot comes to the end that its estate says."""
         types = Types(self._kind, NO_TYPES)
-        shares = share_out(found, estate, self._settler, types, self._limit, time.time())
+        shares = share_out(
+            found, self._estate, self._settler, types, self._feeder.limit, time.time()
+        )
         for claimed, ending in (*shares.endings, *shares.finished):
             self._session.end(claimed, ending)
             self._inherited.add(claimed.number)
         self._session.give_back(shares.unstarted)
-        tell_of_spool(estate, shares, self._log)
+        tell_of_spool(self._estate, shares, self._log)
+        self.forget_estate()
 
-    @property
-    def owes_inherited(self) -> bool:
-        """Whether an inherited end is still to be settled."""
+    def forget_estate(self) -> None:
+        """Not before what it says is settled: this process may die before that, too."""
         self._inherited &= self._session.endings.keys()
-        return bool(self._inherited)
+        if self._estate.paths and not self._inherited:
+            self._estate.forget()
+            self._estate = NO_ESTATE
 
     def spool(self, directory: Path) -> None:
         """Write down what Redis could not be told, for postmortem and the next start."""
@@ -103,6 +111,7 @@ class Outcomes:
 
     def _charge(self, died: Died, guilty: Claim, now: float) -> None:
         wall = time.time()
+        self._meter.ran(guilty, wall - died.ran_for, died.ran_for)
         if guilty.cancelled:
             self._cancel(guilty, wall - died.ran_for, died.ran_for)
         elif was_killed_for(died, STOP_INTERRUPT):

@@ -34,6 +34,8 @@ from meshd.worker.runners import (
 )
 
 CLOSED_SECONDS = 1.0
+SERVED = "it has served its time"
+UNKILLABLE = "could not be killed"
 _NO_INTERPRETER = frozenset((errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXEC))
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -187,7 +189,7 @@ class Pool:
         for runner in list(self.runners):
             if runner.press(now):
                 self.abandoned.append(runner.pid)
-                self._remove(runner, "could not be killed", by_itself=False)
+                self._remove(runner, UNKILLABLE, by_itself=False)
             elif runner.closed_at is not None and now - runner.closed_at > CLOSED_SECONDS:
                 runner.doom = runner.doom or "it closed the socket to its worker"
                 runner.kill()
@@ -358,7 +360,7 @@ class Pool:
 
     def _retire(self, runner: RunnerProcess) -> None:
         """Let it leave by itself, so that what the handlers have registered for its end runs."""
-        runner.doom = "it has served its time"
+        runner.doom = SERVED
         self._part(runner)
 
     def _part(self, runner: RunnerProcess) -> None:

@@ -48,6 +48,7 @@ class Session(Tenure):
         self.returned: set[int] = set()
         self.endings: dict[int, tuple[Claimed, Ending]] = {}
         self.paused = False
+        self.claims_lost = 0
         self._asked: Asked | None = None
         self._sent: dict[int, Ending] = {}
         self._wanted = 0
@@ -75,6 +76,7 @@ class Session(Tenure):
         """As of Tenure; what is void is let go."""
         void = super().given_up(lost)
         if void:
+            self.claims_lost += len(self._in_hand())
             self.claims.clear()
             self.returned.clear()
             self.endings.clear()

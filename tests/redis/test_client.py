@@ -20,6 +20,7 @@ from meshd.broker.link import connect
 from meshd.client import default_client
 from meshd.config import RedisSettings
 from meshd.errors import BrokerUnavailable, ConfigError, MeshdError, ProtocolError, QueueFull
+from meshd.protocol import PREFIX_LENGTH
 from tests.support.redis_server import connect as raw_client
 from tests.support.wait import wait_until
 
@@ -70,6 +71,13 @@ def test_task_lands_in_the_queue_of_its_kind(client: Client, raw: redis.Redis) -
     (task,) = waiting(raw)
     assert before - 0.001 <= task.pop("created_at") <= time.time() + 0.001
     assert task == {"type": TYPE, "id": receipt.id, "data": DATA}
+
+
+def test_delayed_task_says_when_its_delay_is_over(client: Client, raw: redis.Redis) -> None:
+    client.submit(TYPE, DATA, kind="a", delay=60)
+    [(member, _)] = scheduled(raw)
+    task = json.loads(member[PREFIX_LENGTH:])
+    assert task["due_at"] - task["created_at"] == pytest.approx(60)
 
 
 def test_task_without_data_has_no_such_member(client: Client, raw: redis.Redis) -> None:

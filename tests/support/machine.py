@@ -27,7 +27,7 @@ NEEDED: Final = ("mmdebstrap", "systemd-nspawn", "nsenter")
 _PACKAGES: Final = (
     "systemd", "systemd-sysv", "dbus", "procps", "polkitd", "man-db", "redis-server", "redis-tools",
     "python3-redis", "python3-hiredis", "python3-sdnotify", "python3-pythonjsonlogger",
-    "python3-rich", "python3-venv", "bash-completion",
+    "python3-rich", "python3-prometheus-client", "python3-venv", "bash-completion",
 )  # fmt: skip
 _numbers = itertools.count(1)
 _TREES: Final = Path(os.environ.get("MESHD_TREES", "/var/cache/meshd-test-trees"))

@@ -114,7 +114,7 @@ def test_value_that_cannot_be_right_is_refused(config: Path, text: str, expected
         ("[radis]\nurl = 'redis://x'", "the nearest known one is redis.url;"),
         ("[redis.url]\nhost = 'x'", "the nearest known one is"),
         ("[log]\nzzz = 1", "expected one of log.format, log.level;"),
-        ("zzz = 1", "expected one of environment, [log], [redis], [supervisor], [worker], [kinds"),
+        ("zzz = 1", "expected one of environment, [log], [metrics], [redis], [supervisor], [wor"),
         ("[zzz]", "expected one of environment, [log],"),
         ("[worker]\nheartbeat = 1", "expected one of worker.drain_timeout,"),
     ],

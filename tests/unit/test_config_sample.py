@@ -30,6 +30,7 @@ def values(settings: Settings) -> tuple[object, ...]:
         settings.log,
         settings.worker,
         settings.supervisor,
+        settings.metrics,
         settings.kinds,
     )
 

@@ -154,10 +154,11 @@ def test_any_bytes_are_a_task_or_bad_input(payload: bytes) -> None:
 
 @each(golden("submitted"))
 def test_task_is_written(case: dict[str, Any]) -> None:
-    created_at = case.get("created_at")
-    payload = encode_task(case["type"], case["data"], case["id"], case["members"], created_at)
+    times = {name: case[name] for name in ("created_at", "due_at") if name in case}
+    payload = encode_task(case["type"], case["data"], case["id"], case["members"], **times)
     assert payload.decode() == case["payload"]
-    assert decode_task(payload) == Task(case["type"], case["id"], **case["members"])
+    rounded = {name: round(time, 3) for name, time in times.items()}
+    assert decode_task(payload) == Task(case["type"], case["id"], **case["members"], **rounded)
 
 
 @pytest.mark.parametrize(

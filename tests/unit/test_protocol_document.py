@@ -285,7 +285,7 @@ def test_codes_and_their_sentences_are_those_of_the_code(title: str, codes: dict
 
 
 def members_of_tasks() -> set[str]:
-    written: dict[str, Any] = json.loads(encode_task("x", 1, "t", {}, created_at=0.0))
+    written: dict[str, Any] = json.loads(encode_task("x", 1, "t", {}, 0.0, 1.0))
     return {*Task._fields, *written, "task_id"}
 
 
