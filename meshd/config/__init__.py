@@ -16,6 +16,7 @@ from meshd.config.load import load
 from meshd.config.redis_url import masked
 from meshd.config.schema import (
     BUILT_IN_KINDS,
+    AutoscaleSettings,
     KindSettings,
     LogSettings,
     RedisSettings,
@@ -31,6 +32,7 @@ from meshd.config.units import format_duration, format_size, parse_duration, par
 __all__ = [
     "BUILT_IN_KINDS",
     "DEFAULT_FILE",
+    "AutoscaleSettings",
     "Instance",
     "KindSettings",
     "LogSettings",

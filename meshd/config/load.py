@@ -28,6 +28,7 @@ from meshd.config.schema import (
     values_of,
 )
 from meshd.config.sources import DEFAULT, Written
+from meshd.config.wording import refusal
 from meshd.errors import ConfigError
 
 T = TypeVar("T")
@@ -51,7 +52,9 @@ def load(
     values = _merged(_written(main, env, flags or {}))
     values |= _by_key(_redis(values.get("redis.url"), env))
     values |= _by_key(_handlers(values))
-    return _settings(values, main)
+    settings = _settings(values, main)
+    _check_limits(settings, values)
+    return settings
 
 
 def _written(main: Path, env: Mapping[str, str], flags: Mapping[str, str]) -> Iterator[Written]:
@@ -123,6 +126,16 @@ def _handlers(values: Mapping[str, Written]) -> Iterator[Written]:
             place = Written(key, None, values[named_at].origin)
             raise placed(place, f"found nothing, expected {HANDLERS_EXPECTED}")
         yield Written(key, BUILT_IN_KINDS[name], DEFAULT)
+
+
+def _check_limits(settings: Settings, values: Mapping[str, Written]) -> None:
+    """Raise ConfigError where a kind is to have fewer workers at the most than at the least."""
+    for name, kind in settings.kinds.items():
+        least, most = kind.autoscale.min, kind.autoscale.max
+        if most is not None and most < least:
+            expected = f"at least {least}, which kinds.{name}.autoscale.min is"
+            reason = str(refusal(most, expected))
+            raise placed(values[f"kinds.{name}.autoscale.max"], reason)
 
 
 def _settings(values: Mapping[str, Written], main: Path) -> Settings:
