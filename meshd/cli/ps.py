@@ -1,7 +1,8 @@
 """List the workers and the queues, as they were at the last beat of each worker (every 5 seconds).
 
 A worker is starting, idle, running, paused, holding (after crashes), draining, or lost: its host
-or its process went away without a word. Stopped ones are listed with --json only.
+or its process went away without a word. Stopped ones are listed with --json only. SCALE 2/1-8: by
+load there should be 2 workers of the kind now, out of 1 to 8.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from meshd.broker import queue
 from meshd.broker.link import Link, connect
+from meshd.cli.autoscale import autoscale_of, scale_cell
 from meshd.cli.exits import Exit
 from meshd.cli.options import add_config, add_json, known_kinds, settings_of
 from meshd.cli.outcome import write
@@ -46,7 +48,10 @@ def run(options: argparse.Namespace) -> int:
     try:
         kinds = known_kinds(link, settings)
         workers = [worker for kind in kinds for worker in _workers(link, kind)]
-        queues = [_queue(link, kind, workers) for kind in (*kinds, None)]
+        queues = [
+            {**_queue(link, kind, workers), "autoscale": autoscale_of(link, kind, settings)}
+            for kind in (*kinds, None)
+        ]
     finally:
         link.close()
     if options.json:
@@ -55,7 +60,12 @@ def run(options: argparse.Namespace) -> int:
     listed = [_worker_row(each, time.time()) for each in workers if each["state"] != "stopped"]
     print("\n".join(table(_WORKERS, listed)) if listed else "no workers")
     print()
-    print("\n".join(table(_QUEUES, [_queue_row(each) for each in queues])))
+    head: Sequence[str] = _QUEUES
+    rows = [_queue_row(each) for each in queues]
+    if any(each["autoscale"] for each in queues):
+        head = (*head, "SCALE")
+        rows = [(*row, scale_cell(each)) for row, each in zip(rows, queues, strict=True)]
+    print("\n".join(table(head, rows)))
     return Exit.DONE
 
 
