@@ -9,10 +9,10 @@ from typing import Any
 
 from meshd.broker.link import Link
 from meshd.broker.wanted import hear
+from meshd.broker.wishes import agreed
 from meshd.config import Settings
 from meshd.protocol import Keys, queue_of
 from meshd.scaling import Limits, limits_of
-from meshd.supervisor.wishes import agreed
 
 Record = dict[str, Any]
 

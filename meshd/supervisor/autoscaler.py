@@ -22,15 +22,16 @@ SCALE_SECONDS = 1.0
 
 
 class Autoscaler:
-    """Of one host. Nothing is started before `run_once` is called."""
+    """Of one host. `is_a_unit`: as of Steward."""
 
     def __init__(
-        self, who: Who, kinds: Mapping[str, KindSettings], refusals: Refusals, log: Events
-    ) -> None:
+        self, who: Who, kinds: Mapping[str, KindSettings], refusals: Refusals, log: Events, *,
+        is_a_unit: bool,
+    ) -> None:  # fmt: skip
         self._who = who
         self._refusals = refusals
         self._log = log
-        self._steward = Steward(log)
+        self._steward = Steward(log, is_a_unit=is_a_unit)
         self._kinds: dict[str, ScaledKind] = {}
         self._left: list[ScaledKind] = []
         self._unreadable = ""

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from meshd.broker.wishes import Stance
 from meshd.protocol import check_kind
 
 _NUMBERED = re.compile(r"([a-z]+)([1-9][0-9]{0,8})")
@@ -23,17 +24,6 @@ class Member(NamedTuple):
 
     takes: bool
     is_unit: bool
-
-
-class Stance(NamedTuple):
-    """What a host says of itself. `able`: it starts and stops workers; `kept`: instances that it
-    never stops, because its administrator has listed them.
-    """
-
-    able: bool
-    starting: frozenset[str] = frozenset()
-    stopping: frozenset[str] = frozenset()
-    kept: frozenset[str] = frozenset()
 
 
 class Share(NamedTuple):

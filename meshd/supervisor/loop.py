@@ -33,6 +33,7 @@ from meshd.supervisor.refusals import Refusals
 from meshd.supervisor.reload import Reload
 from meshd.supervisor.scaled import Who
 from meshd.supervisor.status import Status
+from meshd.systemd.errand import is_a_unit
 from meshd.systemd.notify import Notifier
 
 RESULT_SECONDS = 86_400.0
@@ -73,7 +74,9 @@ class Supervisor:
             refusals, log,
         )  # fmt: skip
         who = Who(place.slot.rpartition(".")[0], place.host)
-        self._autoscaler = Autoscaler(who, settings.kinds, refusals, log)
+        self._autoscaler = Autoscaler(
+            who, settings.kinds, refusals, log, is_a_unit=is_a_unit(os.environ)
+        )
         self._census = Census()
         self._status = Status(self._census, refusals, log)
         self._responses = Responses(log)

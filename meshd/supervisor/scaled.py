@@ -14,13 +14,14 @@ from typing import NamedTuple
 
 from meshd.broker.link import Argument, Link
 from meshd.broker.wanted import Heard, fall_silent, hear, say
+from meshd.broker.wishes import Stance, Wish, agreed
 from meshd.logs import Events
 from meshd.protocol import Keys, queue_of
 from meshd.scaling import Decision, Limits, Sample, Scaler
+from meshd.supervisor.agreement import long_silent, most_careful, stances
 from meshd.supervisor.census import SlotState, look
-from meshd.supervisor.crew import Crew, Member, Place, Share, Stance
+from meshd.supervisor.crew import Crew, Member, Place, Share
 from meshd.supervisor.steward import Steward, kind_of
-from meshd.supervisor.wishes import Wish, agreed, long_silent, most_careful, stances
 from meshd.systemd.units import unit_of
 
 #: A worker that has gone may be back at once: it is restarted. Nothing is done right after Redis

@@ -6,7 +6,7 @@ rests for a while before it tries anything again.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from meshd.errors import MeshdError
@@ -33,9 +33,12 @@ class _Sent(NamedTuple):
 
 
 class Steward:
-    """`starting` and `stopping`: instance -> when it was told, monotonic seconds."""
+    """`starting` and `stopping`: instance -> when it was told, monotonic seconds. `is_a_unit`: it
+    was systemd that has started the supervisor; one that somebody runs by hand leaves the units of
+    the host alone.
+    """
 
-    def __init__(self, log: Events) -> None:
+    def __init__(self, log: Events, *, is_a_unit: bool) -> None:
         self.starting: dict[str, float] = {}
         self.stopping: dict[str, float] = {}
         self._log = log
@@ -45,6 +48,9 @@ class Steward:
         self._rests_until = -math.inf
         self._looks_at = math.inf
         self._knows_systemd = False
+        self._active: frozenset[str] = frozenset()  # of those that start, when they were looked at
+        self._is_a_unit = is_a_unit
+        self._has_said_so = False
 
     @property
     def knows_systemd(self) -> bool:
@@ -70,6 +76,9 @@ class Steward:
 
     def follow(self, now: float) -> None:
         """Hear what came of what was sent, and see to what takes too long."""
+        if not self._is_a_unit:
+            self._say_so()
+            return
         for sent in list(self._sent):
             answer = sent.errand.answer(now)
             if answer is not None:
@@ -116,14 +125,20 @@ class Steward:
         elif sent.verb == "version":
             self._knows_systemd = True
         elif sent.verb == "show":
-            for instance, why in _fallen(answer.said):
-                self._failed("start", (instance,), why, now)
+            states = _states(answer.said)
+            self._active = frozenset(each for each in states if states[each][0] == "active")
+            for instance, (state, why) in states.items():
+                if state in ("failed", "inactive"):
+                    self._failed("start", (instance,), f"it is {state} ({why})", now)
 
     def _look_after(self, now: float) -> None:
         waiting = [each for each, at in self.starting.items() if now - at >= LOOK_AFTER_SECONDS]
         late = [each for each in waiting if now - self.starting[each] >= START_SECONDS]
         self._looks_at = now + LOOK_AFTER_SECONDS if self.starting else math.inf
-        if late:
+        elsewhere = [instance for instance in late if instance in self._active]
+        if elsewhere:
+            self._failed("start", elsewhere, "it runs, but with another Redis than this one", now)
+        elif late:
             # It would be started again and again; whoever looks for the cause finds it stopped.
             self._failed("start", late, f"not ready within {START_SECONDS:.0f} s", now)
             self.stop(late, now)
@@ -131,6 +146,15 @@ class Steward:
             units = map(unit_of, waiting)
             properties = "--property=Id,ActiveState,Result,ExecMainStatus"
             self._send("show", waiting, ("show", properties, *units), now)
+
+    def _say_so(self) -> None:
+        if not self._has_said_so:
+            self._has_said_so = True
+            self._log.warning(
+                "scale",
+                "this supervisor does not start or stop workers by load, because it was not "
+                "started by systemd; `systemctl start meshd` starts one that does",
+            )
 
     def _failed(self, verb: str, instances: Collection[str], why: str, now: float) -> None:
         for instance in instances if verb == "start" else ():
@@ -151,18 +175,18 @@ def kind_of(instance: str) -> str:
     return instance.rstrip("0123456789")
 
 
-def _fallen(said: str) -> Iterator[tuple[str, str]]:
-    """Of what `systemctl show` printed of units: those that are not on their way any more."""
+def _states(said: str) -> dict[str, tuple[str, str]]:
+    """What `systemctl show` printed of units: instance -> state, and how it got there."""
+    found = {}
     for block in said.split("\n\n"):
         properties = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        if properties.get("ActiveState") in ("failed", "inactive"):
-            instance = properties.get("Id", "").removeprefix("meshd-worker@")
-            status = properties.get("ExecMainStatus", "0")
-            ended = f", exit status {status}" if status != "0" else ""
-            yield (
-                instance.removesuffix(".service"),
-                f"it is {properties['ActiveState']} ({properties.get('Result')}{ended})",
-            )
+        status = properties.get("ExecMainStatus", "0")
+        ended = f", exit status {status}" if status != "0" else ""
+        instance = properties.get("Id", "").removeprefix("meshd-worker@")
+        found[instance.removesuffix(".service")] = (
+            properties.get("ActiveState", ""), f"{properties.get('Result')}{ended}"
+        )  # fmt: skip
+    return found
 
 
 def _complaint(verb: str, instances: Collection[str], why: str) -> str:

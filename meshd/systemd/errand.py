@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from typing import IO, NamedTuple
 
 from meshd.errors import MeshdError
 
 LIMIT_SECONDS = 20.0
+
+
+def is_a_unit(environ: Mapping[str, str]) -> bool:
+    """Whether systemd itself has started this process; systemd.exec(5) has it since version 248."""
+    return environ.get("SYSTEMD_EXEC_PID") == str(os.getpid())
 
 
 class Answer(NamedTuple):

@@ -42,9 +42,13 @@ def site(tmp_path: Path, redis_url: str, spawn: Callable[..., Daemon]) -> Iterat
     made.redis.close()
 
 
+#: As systemd starts a process.
+AS_A_UNIT = ("sh", "-c", 'SYSTEMD_EXEC_PID=$$ exec "$@"', "sh")
+
+
 def supervise(site: Site, spawn: Callable[..., Daemon], systemctl: FakeSystemctl) -> Daemon:
     env = {**site.environment, "PATH": systemctl.path, "MESHD_ETC": str(site.directory)}
-    daemon = spawn("supervisor", env=env)
+    daemon = spawn("supervisor", env=env, inside=AS_A_UNIT)
     daemon.wait_log(r"\bready\b")
     return daemon
 
@@ -92,8 +96,22 @@ def test_supervisor_without_systemctl_says_so_once_and_serves_on(
     site: Site, spawn: Callable[..., Daemon], tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    supervisor = spawn("supervisor", env={**site.environment, "PATH": str(tmp_path / "empty")})
+    (tmp_path / "empty/sh").symlink_to("/bin/sh")
+    env = {**site.environment, "PATH": str(tmp_path / "empty")}
+    supervisor = spawn("supervisor", env=env, inside=AS_A_UNIT)
     supervisor.wait_log(r"does not start or stop workers by load.*systemctl cannot be run")
     site.worker()
     assert site.settled(site.push("echo", data={"value": 7}))["result"] == 7
     assert supervisor.log.count("does not start or stop workers") == 1
+
+
+def test_supervisor_by_hand_leaves_the_units_of_the_host_alone(
+    site: Site, spawn: Callable[..., Daemon], systemctl: FakeSystemctl
+) -> None:
+    site.worker().stop()  # the kind is known by it
+    supervisor = spawn("supervisor", env={**site.environment, "PATH": systemctl.path})
+    supervisor.wait_log(r"does not start or stop workers by load.*not started by systemd")
+    site.push("sleep", data={"seconds": 0})
+    supervisor.wait_log("status.* 1 waiting", timeout=20)
+    assert systemctl.told == []
+    assert supervisor.log.count("not started by systemd") == 1

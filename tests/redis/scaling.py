@@ -30,7 +30,8 @@ class Host:
         self.link: Link = town.link()
         log = get_events("test.autoscaler")
         kinds = kinds_with(**scale)
-        self.scaler = Autoscaler(Who(name, f"{name}.example"), kinds, Refusals(log), log)
+        who = Who(name, f"{name}.example")
+        self.scaler = Autoscaler(who, kinds, Refusals(log), log, is_a_unit=True)
         self.workers: dict[str, Worker] = {}
         self._done = 0
 

@@ -197,6 +197,18 @@ def test_unit_that_never_gets_ready_is_stopped(
     assert any("not ready within 100 s" in line for line in told(caplog))
 
 
+def test_unit_that_runs_with_another_redis_is_left_alone(
+    world: Callable[..., World], caplog: pytest.LogCaptureFixture
+) -> None:
+    all_ = world("x", min=2)
+    (host,) = all_.hosts
+    host.systemctl.set("active")
+    host.boot("a1")
+    all_.turn(int(START_SECONDS) + 20, obeying=False)
+    assert host.systemctl.told == ["start meshd-worker@a2.service"]
+    assert any("it runs, but with another Redis" in line for line in told(caplog))
+
+
 def test_systemctl_that_hangs_is_ended_and_does_not_hold_up_anything(
     world: Callable[..., World], caplog: pytest.LogCaptureFixture
 ) -> None:

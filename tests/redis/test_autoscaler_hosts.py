@@ -6,18 +6,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
+from meshd.broker.link import Argument, Link
 from meshd.broker.wanted import fall_silent, hear, say
+from meshd.broker.wishes import Stance, Wish, agreed, read_wish
 from meshd.protocol import dumps
 from meshd.scaling import Limits
 from meshd.supervisor.census import look
-from meshd.supervisor.crew import Stance
 from meshd.supervisor.scaled import measure
-from meshd.supervisor.wishes import Wish, agreed, read_wish
 from tests.redis.raw import RawQueue
 from tests.redis.scaling import World, kinds_with
 
@@ -131,18 +131,33 @@ def test_two_hosts_share_what_is_needed_and_stay_within_max(
     assert sorted([len(first.workers), len(second.workers)]) == [0, 1]
 
 
-def test_hosts_that_decide_at_the_same_time_do_not_both_act(
-    scaled: RawQueue, world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+class Slow(Link):
+    """Between what its host has heard and what it says, somebody else does something, once."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def script(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        act, self.meanwhile = self.meanwhile, None
+        if act is not None:
+            act()
+        return super().script(name, keys, arguments)
+
+
+def test_host_whose_turn_is_over_when_it_speaks_does_nothing(
+    scaled: RawQueue, world: Callable[..., World], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each has looked before the other speaks: the second one's turn is over."""
     all_ = world("x", "y", max=3)
-    all_.hosts[0].boot("a1")
+    first, second = all_.hosts
+    first.boot("a1")
     all_.begin()
     all_.backlog()
-    all_.turn(obeying=False)
-    said = json.loads(scaled.redis.hget(scaled.keys.wanted, "x").partition(b" ")[2])
-    assert said["wanted"] == 3
-    all_.turn(5, obeying=False)
+    link = scaled.link()
+    slow = Slow(link._connection, link.address, link.server)
+    slow.meanwhile = lambda: first.scaler.run_once(first.link, all_.now + 1)
+    second.scaler.run_once(slow, all_.now + 1)
+    assert [line for line in told(caplog) if "->" in line][-1].startswith("a: 1 -> 3")
+    assert len([line for line in told(caplog) if "->" in line]) == 1
+    all_.turn(6, obeying=False)
     started = [line for host in all_.hosts for line in host.systemctl.told]
     assert sum(len(line.split()) - 1 for line in started) == 2, "of which nobody has come up yet"
 

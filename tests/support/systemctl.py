@@ -31,6 +31,7 @@ show)
     for unit in $units; do
         state=activating
         [ ! -e "$here/failed" ] || state=failed
+        [ ! -e "$here/active" ] || state=active
         printf 'Id=%s\nActiveState=%s\nResult=exit-code\nExecMainStatus=78\n\n' "$unit" "$state"
     done
     echo Version=252 ;;
@@ -85,7 +86,9 @@ class FakeSystemctl:
         assert self.told == list(lines)
 
     def set(self, what: str, text: str = "") -> None:
-        """`runs`: it starts real workers; `refuses` (with these words), `hangs`, `failed`."""
+        """`runs`: it starts real workers; `refuses` (with these words), `hangs`, `failed`,
+        `active`: what it says of units that start.
+        """
         (self.folder / what).write_text(text)
 
     def unset(self, what: str) -> None:

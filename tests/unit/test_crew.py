@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from meshd.supervisor.crew import Crew, Member, Place, Stance
+from meshd.broker.wishes import Stance
+from meshd.supervisor.crew import Crew, Member, Place
 
 UNIT = Member(takes=True, is_unit=True)
 DRAINS = Member(takes=False, is_unit=True)
@@ -57,6 +58,9 @@ def test_drained_ones_do_not_serve_but_take_room_below_max() -> None:
     assert one.share("x", 3, 8).start == ["a3", "a4"]
     assert one.share("x", 3, 3).start == ["a3"]
     assert one.share("x", 3, 2).start == []
+    coming = crew({**units("x.a1"), "x.a2": DRAINS}, x=ABLE._replace(starting=frozenset(["a3"])))
+    assert coming.share("x", 3, 3).start == []
+    assert coming.share("x", 3, 4).start == ["a4"]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from meshd import retry
 from meshd.broker import link, outbox, queue, recovery, settlement, tenure
 from meshd.broker.scripts import SCRIPTS
 from meshd.broker.slot import Claimed
+from meshd.broker.wishes import Stance, Wish
 from meshd.claims import Claim
 from meshd.client.result import FINAL
 from meshd.config import KindSettings, WorkerSettings
@@ -42,8 +43,6 @@ from meshd.scaling import Limits
 from meshd.settle import Ending, Settler
 from meshd.supervisor import reaper
 from meshd.supervisor.about import About
-from meshd.supervisor.crew import Stance
-from meshd.supervisor.wishes import Wish
 from meshd.worker import loop
 from meshd.worker.beat import Beat
 from meshd.worker.runners import RunnerProcess

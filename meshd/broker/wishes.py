@@ -1,22 +1,27 @@
-"""What the hosts that scale a kind say to each other, in the form in which it lies in `T:wanted`,
-and what it amounts to.
-"""
+"""What the hosts that scale a kind say to each other, in the form in which Redis keeps it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from meshd.broker.wanted import Heard
 from meshd.protocol import SCALER_SECONDS, dumps
 from meshd.scaling import Limits
-from meshd.supervisor.crew import Stance
-from meshd.supervisor.steward import START_SECONDS
 
-FORGET_SECONDS = 86_400.0
 MOST = 1_000_000
 _LISTS = ("starting", "stopping", "kept")
+
+
+class Stance(NamedTuple):
+    """What a host does. `able`: it starts and stops workers; `kept`: instances that it never stops,
+    because its administrator has listed them.
+    """
+
+    able: bool
+    starting: frozenset[str] = frozenset()
+    stopping: frozenset[str] = frozenset()
+    kept: frozenset[str] = frozenset()
 
 
 class Wish(NamedTuple):
@@ -74,36 +79,6 @@ def said_lately(heard: Heard) -> list[Wish]:
     """What those say that are still there."""
     wishes = [read_wish(said.words) for said in heard.hosts.values() if said.ago <= SCALER_SECONDS]
     return [wish for wish in wishes if wish is not None]
-
-
-def stances(heard: Heard) -> Mapping[str, Stance]:
-    """Who has fallen silent does nothing more, but what he has started may be on its way."""
-    found = {}
-    for host, said in heard.hosts.items():
-        wish = read_wish(said.words)
-        if wish is not None and said.ago <= SCALER_SECONDS:
-            found[host] = wish.stance
-        elif wish is not None and said.ago <= SCALER_SECONDS + START_SECONDS:
-            found[host] = wish.stance._replace(able=False)
-    return found
-
-
-def long_silent(heard: Heard) -> list[str]:
-    """Hosts of which nobody has heard for a day."""
-    return [host for host, said in heard.hosts.items() if said.ago > FORGET_SECONDS]
-
-
-def most_careful(own: Limits, heard: Heard) -> Limits:
-    """What holds for all hosts where their settings differ: with each its own they would pull in
-    different directions.
-    """
-    every = [own, *(wish.limits for wish in said_lately(heard))]
-    most = min(limits.max for limits in every)
-    return Limits(
-        min(most, max(limits.min for limits in every)), most,
-        min(limits.target_wait for limits in every),
-        max(limits.scale_down_after for limits in every), own.runners,
-    )  # fmt: skip
 
 
 def _count(value: Any, least: int = 1) -> int:
