@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from meshd.broker.wishes import Stance
 from meshd.protocol import check_kind
 
+#: The generator of the package gives so many instances of a kind, listed or not, its drop-in with
+#: limits and sandbox.
+HIGHEST = 64
 _NUMBERED = re.compile(r"([a-z]+)([1-9][0-9]{0,8})")
 
 Place = tuple[str, str]  # (host, instance)
@@ -70,39 +73,31 @@ class Crew:
             return NO_SHARE
         missing = min(wanted - len(self.serving), most - len(self._present))
         if missing > 0:
-            mine = self._dealt(missing, self._next_to_start).count(host)
-            return Share(list(self._free(host, mine)), [])
+            offers = {each: self._free(each) for each in self._able()}
+            return Share(offers[host][: self._dealt(missing, offers, 1)[host]], [])
         surplus = len(self.serving) - wanted
         if surplus > 0:
-            mine = self._dealt(surplus, self._next_to_stop).count(host)
-            return Share([], self._highest(host, mine))
+            offers = {each: self._highest(each) for each in self._able()}
+            return Share([], offers[host][: self._dealt(surplus, offers, -1)[host]])
         return NO_SHARE
 
-    def _dealt(self, number: int, next_host: Callable[[Counter[str]], str | None]) -> list[str]:
-        """The hosts whose turn it is, one after the other; all hosts find the same."""
-        sizes = Counter(host for host, _ in self.serving)
-        dealt: list[str] = []
+    def _dealt(self, number: int, offers: Mapping[str, list[str]], change: int) -> Counter[str]:
+        """How many of its offers each host takes up, dealt out one by one so that the hosts become
+        equal; all of them find the same.
+        """
+        sizes, dealt = Counter(host for host, _ in self.serving), Counter[str]()
         for _ in range(number):
-            host = next_host(sizes)
-            if host is None:
+            left = [host for host in offers if dealt[host] < len(offers[host])]
+            if not left:
                 break
-            dealt.append(host)
-            sizes[host] += 1 if next_host == self._next_to_start else -1
+            next_one = min if change > 0 else max
+            host = next_one(left, key=lambda each: (sizes[each], each))
+            dealt[host] += 1
+            sizes[host] += change
         return dealt
-
-    def _next_to_start(self, sizes: Counter[str]) -> str | None:
-        return min(self._able(), key=lambda host: (sizes[host], host), default=None)
-
-    def _next_to_stop(self, sizes: Counter[str]) -> str | None:
-        able = [host for host in self._able() if sizes[host] > self._staying(host)]
-        return max(able, key=lambda host: (sizes[host], host), default=None)
 
     def _able(self) -> Iterable[str]:
         return (host for host, stance in self._hosts.items() if stance.able)
-
-    def _staying(self, host: str) -> int:
-        """How many of a host's are nobody's to stop."""
-        return sum(each == host and not self._can_go((each, of)) for each, of in self.serving)
 
     def _can_go(self, place: Place) -> bool:
         host, instance = place
@@ -111,20 +106,16 @@ class Crew:
             return False
         return (member is None or member.is_unit) and _NUMBERED.fullmatch(instance) is not None
 
-    def _free(self, host: str, number: int) -> Iterator[str]:
-        """The lowest names that nobody has there."""
-        stance = self._hosts[host]
-        taken = {of for each, of in self._present if each == host} | stance.stopping
-        index = 0
-        while number > 0:
-            index += 1
-            if f"{self._kind}{index}" not in taken:
-                number -= 1
-                yield f"{self._kind}{index}"
+    def _free(self, host: str) -> list[str]:
+        """The names that nobody has there, the lowest first."""
+        taken = {of for each, of in self._present if each == host} | self._hosts[host].stopping
+        names = (f"{self._kind}{index}" for index in range(1, HIGHEST + 1))
+        return [name for name in names if name not in taken]
 
-    def _highest(self, host: str, number: int) -> list[str]:
+    def _highest(self, host: str) -> list[str]:
+        """Those that may be stopped there, the highest number first."""
         own = [of for each, of in self.serving if each == host and self._can_go((host, of))]
-        return sorted(own, key=_index, reverse=True)[:number]
+        return sorted(own, key=_index, reverse=True)
 
 
 def _index(instance: str) -> int:

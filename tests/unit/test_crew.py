@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, strategies as st
 
 from meshd.broker.wishes import Stance
-from meshd.supervisor.crew import Crew, Member, Place
+from meshd.supervisor.crew import HIGHEST, Crew, Member, Place
 
 UNIT = Member(takes=True, is_unit=True)
 DRAINS = Member(takes=False, is_unit=True)
@@ -93,6 +95,19 @@ def test_host_that_says_nothing_has_no_share() -> None:
 def test_instance_that_is_being_stopped_is_not_started_again_meanwhile() -> None:
     one = crew({}, x=ABLE._replace(stopping=frozenset(["a1"])))
     assert one.share("x", 1, 8).start == ["a2"]
+
+
+def test_no_host_starts_instances_that_have_no_drop_in() -> None:
+    both = crew(units(*(f"x.a{index}" for index in range(1, 64))), x=ABLE, y=ABLE)
+    alone = crew(units(*(f"x.a{index}" for index in range(1, 64))), x=ABLE)
+    assert alone.share("x", 70, 100).start == ["a64"]
+    assert len(both.share("y", 127, 200).start) == 63
+    assert both.share("x", 200, 200).start == ["a64"]
+
+
+def test_limit_of_the_generator_is_the_same() -> None:
+    generator = Path(__file__).parents[2] / "packaging/systemd/meshd-generator"
+    assert f"> {HIGHEST} ? $workers{{$kind}} : {HIGHEST}" in generator.read_text()
 
 
 HOSTS = ("x", "y", "z")
