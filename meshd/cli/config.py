@@ -66,15 +66,26 @@ def _check(settings: Settings, *, as_json: bool) -> Exit:
     if missing:
         raise ConfigError("\n".join(missing))
     read = [str(file) for file in files(settings.file)]
-    trouble = _trouble_with_redis(settings)
+    warnings = [*_without_effect(settings), *_trouble_with_redis(settings)]
     if as_json:
-        write({"valid": True, "files": read, "warnings": [trouble] if trouble else []})
+        write({"valid": True, "files": read, "warnings": warnings})
         return Exit.DONE
     print("configuration is valid")
     print(f"read: {', '.join(read)}" if read else f"no files: there is no {settings.file}")
-    if trouble:
-        print(f"meshd: warning: {trouble}", file=sys.stderr)
+    for warning in warnings:
+        print(f"meshd: warning: {warning}", file=sys.stderr)
     return Exit.DONE
+
+
+def _without_effect(settings: Settings) -> Iterator[str]:
+    """A line for each kind that says how it is to be scaled, but not up to how many workers."""
+    for name, kind in settings.kinds.items():
+        written = [
+            key for key in settings.origins
+            if key.startswith(f"kinds.{name}.autoscale.") and settings.origins[key] != "default"
+        ]  # fmt: skip
+        if written and kind.autoscale.max is None:
+            yield f"{written[0]} has no effect without kinds.{name}.autoscale.max"
 
 
 def _missing_files(settings: Settings) -> Iterator[str]:
@@ -95,9 +106,8 @@ def _wrong(settings: Settings, key: str, path: str, expected: str) -> str:
     return f"{origin}: {key}: found no {path}, expected {expected}; create it or correct the key"
 
 
-def _trouble_with_redis(settings: Settings) -> str | None:
+def _trouble_with_redis(settings: Settings) -> Iterator[str]:
     try:
         connect(settings.redis).close()
     except BrokerError as error:
-        return str(error)
-    return None
+        yield str(error)

@@ -4,6 +4,7 @@
 A worker is starting, idle, running, paused, holding (after crashes), draining, or lost: its host
 or its process went away without a word. On this host it can have failed (systemd does not start it
 again), or be not running though workers.conf lists it. Stopped ones are listed with --json only.
+SCALE 2/1-8: by load there should be 2 workers of the kind now, out of 1 to 8.
 CPU is the share of one core since the start, with --watch since the last look; RATE is in tasks per
 second, over the last beat.
 """
@@ -19,6 +20,7 @@ from typing import Any
 
 from meshd.broker.link import Link, connect
 from meshd.cli import fleet
+from meshd.cli.autoscale import autoscale_of, scale_cell
 from meshd.cli.exits import Exit
 from meshd.cli.fleet import Record, lives
 from meshd.cli.options import add_config, add_json, duration, known_kinds, settings_of
@@ -91,7 +93,10 @@ def _once(
     now = time.time()
     found, missing = fleet.with_this_host(fleet.workers(link, kinds))
     workers = [{**each, **share(each, before, now)} for each in found]
-    queues = fleet.queues(link, kinds, workers)
+    queues = [
+        {**each, "autoscale": autoscale_of(link, each["kind"], settings)}
+        for each in fleet.queues(link, kinds, workers)
+    ]
     if options.json:
         write({"workers": workers, "queues": queues, "missing": missing or None})
         return workers
@@ -107,7 +112,10 @@ def _lines(
 ) -> list[str]:
     rows = [_worker_row(each, now) for each in workers if each["state"] != "stopped"]
     head, shown = fitting(_WORKERS, rows, _EXPENDABLE, width)
-    below, counted = fitting(_QUEUES, [_queue_row(each) for each in queues], _EXPENDABLE, width)
+    scaled = any(each["autoscale"] for each in queues)
+    columns = (*_QUEUES, "SCALE") if scaled else _QUEUES
+    cells = [(*_queue_row(each), *([scale_cell(each)] if scaled else [])) for each in queues]
+    below, counted = fitting(columns, cells, _EXPENDABLE, width)
     lines = [*(table(head, shown) if rows else ["no workers"]), "", *table(below, counted)]
     return [*lines, "", f"(not known here: {missing})"] if missing else lines
 

@@ -17,6 +17,7 @@ from meshd.config.load import load
 from meshd.config.redis_url import masked
 from meshd.config.schema import (
     BUILT_IN_KINDS,
+    AutoscaleSettings,
     KindSettings,
     LogSettings,
     MetricsSettings,
@@ -34,6 +35,7 @@ __all__ = [
     "BUILT_IN_KINDS",
     "DEFAULT_FILE",
     "Address",
+    "AutoscaleSettings",
     "Instance",
     "KindSettings",
     "LogSettings",

@@ -10,7 +10,7 @@ import re
 from dataclasses import MISSING, replace
 from difflib import get_close_matches
 
-from meshd.config.schema import KindSettings, Setting, Settings, keys_of
+from meshd.config.schema import KindSettings, Setting, Settings, keys_of, tables_of
 from meshd.config.sources import Written, variable
 from meshd.config.wording import quoted, refusal
 from meshd.errors import ConfigError
@@ -18,6 +18,7 @@ from meshd.errors import ConfigError
 _HOST_KEYS = {key: (setting, default) for key, setting, default in keys_of(Settings)}
 _KIND_KEYS = {key: (setting, default) for key, setting, default in keys_of(KindSettings)}
 _TABLES = {"kinds", *(key.partition(".")[0] for key in _HOST_KEYS if "." in key)}
+_KIND_TABLES = {"", *tables_of(KindSettings)}  # [kinds.a] itself is one
 
 
 def checked(written: Written) -> Written:
@@ -69,7 +70,7 @@ def _known(written: Written) -> tuple[Setting, object]:
 
 
 def _is_table(key: str) -> bool:
-    return key in _TABLES or (key.startswith("kinds.") and not _key_of_kind(key))
+    return key in _TABLES or (key.startswith("kinds.") and _key_of_kind(key) in _KIND_TABLES)
 
 
 def _key_of_kind(key: str) -> str:

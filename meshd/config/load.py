@@ -29,7 +29,7 @@ from meshd.config.schema import (
     values_of,
 )
 from meshd.config.sources import DEFAULT, Written
-from meshd.config.wording import quoted
+from meshd.config.wording import quoted, refusal
 from meshd.errors import ConfigError
 
 T = TypeVar("T")
@@ -54,7 +54,9 @@ def load(
     values |= _by_key(_redis(values.get("redis.url"), env))
     values |= _by_key(_handlers(values))
     _check_listen(values)
-    return _settings(values, main)
+    settings = _settings(values, main)
+    _check_limits(settings, values)
+    return settings
 
 
 def _written(main: Path, env: Mapping[str, str], flags: Mapping[str, str]) -> Iterator[Written]:
@@ -139,6 +141,16 @@ def _check_listen(values: Mapping[str, Written]) -> None:
             "allow_remote = true: everybody who reaches that port can read the names of tasks"
         )
         raise placed(listen, f"found {quoted(str(listen.value))}, expected {expected}")
+
+
+def _check_limits(settings: Settings, values: Mapping[str, Written]) -> None:
+    """Raise ConfigError where a kind is to have fewer workers at the most than at the least."""
+    for name, kind in settings.kinds.items():
+        least, most = kind.autoscale.min, kind.autoscale.max
+        if most is not None and most < least:
+            expected = f"at least {least}, which kinds.{name}.autoscale.min is"
+            reason = str(refusal(most, expected))
+            raise placed(values[f"kinds.{name}.autoscale.max"], reason)
 
 
 def _settings(values: Mapping[str, Written], main: Path) -> Settings:

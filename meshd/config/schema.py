@@ -163,6 +163,19 @@ class RetryCurve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AutoscaleSettings:
+    """How many workers of a kind there are on all hosts together; durations in seconds.
+
+    `max` None: as many as are started, and the supervisors neither add nor remove any.
+    """
+
+    min: int = setting(count(at_least=1), 1)
+    max: int | None = setting(count(at_least=1), None)
+    target_wait: float = setting(duration("10ms", "1d"), 1.0)
+    scale_down_after: float = setting(duration("1s", "1d"), 60.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KindSettings:
     """One kind of worker; durations in seconds, sizes in bytes, None = no limit.
 
@@ -181,6 +194,7 @@ class KindSettings:
     max_length: int | None = setting(count(at_least=1), None)
     max_memory: int | None = setting(size(at_least=2**20), None)
     max_tasks: int | None = setting(count(at_least=1), None)
+    autoscale: AutoscaleSettings = section(AutoscaleSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +233,13 @@ def marked(shape: type[Any]) -> Iterator[tuple[str, Setting | Section, object]]:
     for each in fields(shape):
         if "is" in each.metadata:
             yield each.name, each.metadata["is"], each.default
+
+
+def tables_of(shape: type[Any]) -> set[str]:
+    """The names of the tables that a dataclass of settings has in a file."""
+    return {
+        name for name, what, _ in marked(shape) if isinstance(what, Section) and what.joint == "."
+    }
 
 
 def keys_of(shape: type[Any], prefix: str = "") -> Iterator[tuple[str, Setting, object]]:

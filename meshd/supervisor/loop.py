@@ -23,6 +23,7 @@ from meshd.logs import Events
 from meshd.metrics import Page
 from meshd.protocol import BEAT_SECONDS, INBOX, Keys
 from meshd.supervisor.about import About
+from meshd.supervisor.autoscaler import SCALE_SECONDS, Autoscaler
 from meshd.supervisor.census import LOST_AFTER, Census, look
 from meshd.supervisor.dispatcher import Dispatcher
 from meshd.supervisor.durability import dangers
@@ -32,7 +33,9 @@ from meshd.supervisor.promoter import IDLE_SECONDS, Outboxes, Promoter
 from meshd.supervisor.reaper import REAP_SECONDS, Reaper
 from meshd.supervisor.refusals import Refusals
 from meshd.supervisor.reload import Reload
+from meshd.supervisor.scaled import Who
 from meshd.supervisor.status import Status
+from meshd.systemd.errand import is_a_unit
 from meshd.systemd.notify import Notifier
 
 RESULT_SECONDS = 86_400.0
@@ -72,6 +75,10 @@ class Supervisor:
             lambda name: take_place(name, settings.worker, f"a worker {name} is running"),
             refusals, log,
         )  # fmt: skip
+        who = Who(place.slot.rpartition(".")[0], place.host)
+        self._autoscaler = Autoscaler(
+            who, settings.kinds, refusals, log, is_a_unit=is_a_unit(os.environ)
+        )
         self._census = Census()
         self._status = Status(self._census, refusals, log)
         self._meter = Meter(page, self._census, refusals)
@@ -89,6 +96,7 @@ class Supervisor:
             "promote": Duty(self._promote, IDLE_SECONDS),
             "outbox": Duty(self._relay_outboxes, OUTBOX_SECONDS),
             "reap": Duty(self._reap, REAP_SECONDS),
+            "scale": Duty(self._scale, SCALE_SECONDS),
             "look": Duty(self._look, LOOK_SECONDS),
             "listen": Duty(self._check_listener, LISTEN_SECONDS),
             "status": Duty(self._say_status, settings.supervisor.status_interval),
@@ -109,6 +117,7 @@ class Supervisor:
                 while not self._over:
                     self._turn()
             finally:
+                self._autoscaler.close()
                 self._tenure.close()
                 self._selector.close()
 
@@ -184,6 +193,7 @@ class Supervisor:
         self._census.forgive(now)
         self._status.start_afresh()
         self._reaper.start_afresh()
+        self._autoscaler.start_afresh()
         for name, duty in self._duties.items():
             self._timers.set(name, now + duty.seconds)
         self._timers.set("promote", now)
@@ -251,6 +261,9 @@ class Supervisor:
     def _reap(self, now: float) -> None:
         self._about.counts.update(self._reaper.run_once(self._tenure.main, now))
 
+    def _scale(self, now: float) -> None:
+        self._about.counts.update(self._autoscaler.run_once(self._tenure.main, now))
+
     def _inherit(self, link: Link, name: str) -> int:
         return self._dispatcher_of(Slot(Keys(INBOX), name, self._limits)).inherit(link)
 
@@ -313,8 +326,10 @@ class Supervisor:
 
     def _on_hangup(self) -> None:
         self._notifier.reloading()
-        interval = self._reload.run().supervisor.status_interval
+        settings = self._reload.run()
+        interval = settings.supervisor.status_interval
         self._duties["status"] = self._duties["status"]._replace(seconds=interval)
+        self._autoscaler.set_limits(settings.kinds)
         if self._ready:
             self._notifier.ready(self._words)
 
@@ -327,5 +342,6 @@ class Supervisor:
         if self._dispatcher.busy:
             self._dispatcher.run_once(tenure.main, wanted=0)
         tenure.slot.release(tenure.main)
+        self._autoscaler.leave(tenure.main)
         tenure.slot.detach(tenure.main, self._about.encode("stopped"))
         self._log.info("detach", "stopped; nothing is left in hand")

@@ -52,7 +52,7 @@ REFUSED = {
 _SLOT = ("permitted", "attach", "resume", "claim", "release", "beat", "detach")
 SCRIPTS_OF = {
     "meshd-worker": (*_SLOT, "promote", "relay", "register_kind", "register"),
-    "meshd-supervisor": (*_SLOT, "promote", "relay", "recover"),
+    "meshd-supervisor": (*_SLOT, "promote", "relay", "recover", "scale"),
     "meshd-producer": ("submit",),
     "meshd-operator": ("order", "cancel", "find", "revive"),
 }

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from meshd.broker import cancel, dead, routing
+from meshd.broker import cancel, dead, routing, wanted
 from meshd.broker.queue import kinds, kinds_of, pause, promote, register, relay, server_time
 from meshd.broker.recovery import recover
 from meshd.broker.scripts import SCRIPTS
@@ -155,6 +155,13 @@ def pauses(queue: RawQueue) -> None:
     assert queue.redis.exists(queue.keys.paused)
 
 
+def scales(queue: RawQueue) -> None:
+    with queue.full():
+        assert wanted.say(queue.link(), queue.keys, "x", b"{}", turn=0)
+        assert wanted.say(queue.link(), queue.keys, "x", b"{}", turn=1)
+    assert queue.redis.hget(queue.keys.wanted, "turn") == b"2"
+
+
 def submit(queue: RawQueue) -> None:
     """The one that makes a queue longer, and the one that is refused."""
     with queue.full(), pytest.raises(BrokerFull, match=r"is full, raise its maxmemory"):
@@ -181,6 +188,7 @@ TABLE: dict[str, Callable[[RawQueue], None]] = {
     "resume": resume,
     "revive": revives,
     "route": chooses,
+    "scale": scales,
     "submit": submit,
 }
 

@@ -86,6 +86,18 @@ def test_files_that_are_there_are_not_imported(
     assert main(["config", "check", "--config", file]) == 0
 
 
+def test_scaling_without_a_maximum_is_warned_of(
+    written: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written("[kinds.a.autoscale]\nmin = 2\n")
+    assert main(["config", "check", "--config", file]) == 0
+    said = capsys.readouterr().err
+    assert "kinds.a.autoscale.min has no effect without kinds.a.autoscale.max" in said
+    file = written("[kinds.a.autoscale]\nmin = 2\nmax = 2\n")
+    assert main(["config", "check", "--config", file]) == 0
+    assert "no effect" not in capsys.readouterr().err
+
+
 def test_show_prints_every_setting_with_its_origin(
     written: Callable[[str], str],
     capsys: pytest.CaptureFixture[str],

@@ -49,6 +49,25 @@ WORDED = {
         'log.level: found "verbose", expected "debug" or "info" or "warning" or "error"; '
         'correct or remove it (default: "info")'
     ),
+    "[kinds.a.autoscale]\nmin = 4\nmax = 2": (
+        "kinds.a.autoscale.max: found 2, expected at least 4, which kinds.a.autoscale.min is; "
+        "correct or remove it"
+    ),
+    "[kinds.a]\nautoscale = 8": (
+        "kinds.a.autoscale: found 8, expected a table [kinds.a.autoscale]; correct or remove it"
+    ),
+    "[kinds.a.autoscale]\nmin = 0": (
+        "kinds.a.autoscale.min: found 0, expected a whole number of at least 1; "
+        "correct or remove it (default: 1)"
+    ),
+    '[kinds.a.autoscale]\ntarget_wait = "1ms"': (
+        'kinds.a.autoscale.target_wait: found "1ms", expected a duration of at least 10ms; '
+        'correct or remove it (default: "1s")'
+    ),
+    "[kinds.a.autoscale]\nmaximum = 8": (
+        "kinds.a.autoscale.maximum: found an unknown key, the nearest known one is "
+        "kinds.a.autoscale.max; correct or remove it"
+    ),
     "[worker]\ndrain_timout = 5": (
         "worker.drain_timout: found an unknown key, the nearest known one is "
         "worker.drain_timeout; correct or remove it"

@@ -67,4 +67,4 @@ def test_every_setting_is_in_the_sample(key: str, tmp_path: Path) -> None:
 def test_sample_shows_settings_without_a_default_only_as_examples() -> None:
     shown = set(EXAMPLE_LINE.findall(SAMPLE.read_text()))
     without = {key for key, _, default in keys_of(KindSettings) if default is None}
-    assert shown == {f"{key} = " for key in without}
+    assert shown == {f"{key.rpartition('.')[2]} = " for key in without}

@@ -69,10 +69,11 @@ def test_every_setting_is_there_with_its_default_and_no_other_is() -> None:
             section, _, name = key.rpartition(".")
             shown = setting.form.show(default)
             expected.setdefault(section or "SETTINGS WITHOUT A SECTION", {})[name] = shown
-    kinds = expected["kinds.NAME"] = {}
     for key, setting, default in keys_of(KindSettings):
+        section, _, name = f"kinds.NAME.{key}".rpartition(".")
         has_none = default is None or key == "handlers"
-        kinds[key] = "" if has_none else setting.form.show(default)
+        shown = "" if has_none else setting.form.show(default)
+        expected.setdefault(section, {})[name] = shown
     assert sections() == expected
 
 

@@ -16,6 +16,7 @@ from meshd import retry
 from meshd.broker import link, outbox, queue, recovery, settlement, tenure
 from meshd.broker.scripts import SCRIPTS
 from meshd.broker.slot import Claimed
+from meshd.broker.wishes import Stance, Wish
 from meshd.claims import Claim
 from meshd.client.result import FINAL
 from meshd.config import KindSettings, WorkerSettings
@@ -38,6 +39,7 @@ from meshd.protocol import (
 )
 from meshd.reports import read_report
 from meshd.runner import outcome
+from meshd.scaling import Limits
 from meshd.settle import Ending, Settler
 from meshd.supervisor import reaper
 from meshd.supervisor.about import About
@@ -49,7 +51,7 @@ from tests.support.script_heads import head, keys_of_scripts, numbered
 
 DOCUMENT = Document(Path(__file__).parents[2] / "docs/protocol.md")
 #: Keys that no script is told of.
-TYPES_OUTSIDE_SCRIPTS = {"wanted": "hash", "canary:<slot>": "hash"}
+TYPES_OUTSIDE_SCRIPTS = {"canary:<slot>": "hash"}
 LIVES: dict[str, float] = {
     "T:lease:<slot>": names.LEASE_SECONDS,
     "T:about:<slot>": names.ABOUT_SECONDS,
@@ -69,6 +71,7 @@ CONSTANTS: dict[str, tuple[ModuleType, str]] = {
     "registration again": (loop, "REGISTER_SECONDS"),
     "registration": (names, "TYPE_LIFE_SECONDS"),
     "about": (names, "ABOUT_SECONDS"),
+    "scaling host": (names, "SCALER_SECONDS"),
     "canary": (names, "CANARY_SECONDS"),
     "watch": (reaper, "RECOVER_WATCH_SECONDS"),
     "recovered at once": (recovery, "RECOVERED_AT_ONCE"),
@@ -295,6 +298,11 @@ def members_of_responses() -> set[str]:
     return {name for answer in answers for name in answer}
 
 
+def members_of_wishes() -> set[str]:
+    limits = Limits(1, 8, 1.0, 60.0)
+    return set(json.loads(Wish(1, 2, "", limits, "host", Stance(able=True)).encode()))
+
+
 @pytest.mark.parametrize(
     ("section", "first", "members"),
     [
@@ -306,6 +314,7 @@ def members_of_responses() -> set[str]:
         ("Dead letter", "member", set(Obituary._fields)),
         ("About", "member", set(about_of_worker())),
         ("About", "member of `running`", set(about_of_worker()["running"][0])),
+        ("Scaling", "member", members_of_wishes()),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
