@@ -27,6 +27,7 @@ COMMANDS = {
     "ps": "list workers and queues",
     "queue": "pause or resume a kind, or list the queues",
     "dead": "list, show, revive or purge dead letters",
+    "doctor": "look for what is wrong, and say what to do about it",
     "config": "check or show the configuration",
     "dev": "run everything in the foreground on a private Redis",
     "restart": "restart workers of this host, one after the other",
