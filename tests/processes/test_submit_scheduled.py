@@ -11,9 +11,13 @@ from typing import Any
 
 import pytest
 
+from meshd.broker.link import Link, connect as connect_link
+from meshd.cli import main, submit_scheduled
+from meshd.config import RedisSettings
 from meshd.protocol import KNOWN_SECONDS, Keys, decode_task, queue_of
 from tests.support.command import run_meshd
 from tests.support.daemon import Daemon
+from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer, connect
 from tests.support.wait import wait_until
 
@@ -161,16 +165,25 @@ def test_it_waits_for_a_redis_that_is_away_and_then_submits(
 
 
 def test_reply_that_was_lost_makes_no_second_task(
-    own_redis: RedisServer, tmp_path: Path, spawn: Callable[..., Daemon]
+    redis_server: RedisServer, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment = host(tmp_path / "host", own_redis.url)
-    write(environment, "nightly", YEARLY)
-    own_redis.pause()
-    submit = spawn("submit-scheduled", "nightly", env=environment)
-    submit.wait_log("does not answer.*trying again", timeout=15)
-    own_redis.resume()
-    assert submit.wait(timeout=20) == 0
-    assert len(entries(own_redis.url)) == 1
+    with Proxy(redis_server.socket) as cable:
+        environment = host(tmp_path / "host", cable.url)
+        write(environment, "nightly", YEARLY)
+        losses = iter([1])
+
+        def connected(settings: RedisSettings) -> Link:
+            link = connect_link(settings)
+            cable.lose_replies(next(losses, 0))
+            return link
+
+        monkeypatch.setattr(submit_scheduled, "connect", connected)
+        monkeypatch.setattr(submit_scheduled, "configure", lambda *_, **__: None)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        assert main(["submit-scheduled", "nightly"]) == 0
+    assert next(losses, None) is None
+    assert len(entries(redis_url)) == 1
 
 
 def test_redis_that_stays_away_until_the_task_expires_is_a_visible_failure(
