@@ -42,7 +42,7 @@ RESERVED = frozenset({"timestamp", "level", "event", "message"})
 UNSAYABLE = (TypeError, ValueError, RecursionError)
 """What json.dumps raises for odd keys, for NaN, circles and huge integers, and for deep nests."""
 
-IDENTIFIERS = {"worker": "meshd-worker", "supervisor": "meshd"}
+IDENTIFIERS = {"worker": "meshd-worker", "supervisor": "meshd", "submit": "meshd-submit"}
 """As SyslogIdentifier= of the units, which does not reach entries in the native protocol."""
 
 SHORT_LEVELS = {"WARNING": "WARN", "CRITICAL": "ERROR"}

@@ -37,6 +37,7 @@ class Guard(NamedTuple):
     unique: str | None = None
     unique_ttl: float = UNIQUE_SECONDS
     holder: str = ""  # the id that the unique key will hold
+    known_seconds: int = KNOWN_SECONDS
 
 
 NOTHING = Guard()
@@ -81,7 +82,7 @@ def submit_command(
     return (
         [keys.queue, keys.scheduled, keys.seq, keys.limits, known, unique],
         [
-            guard.id or guard.holder, KNOWN_SECONDS, milliseconds(guard.unique_ttl),
+            guard.id or guard.holder, guard.known_seconds, milliseconds(guard.unique_ttl),
             milliseconds(delay), b"u" if urgent else b"-", *payloads,
         ],
     )  # fmt: skip

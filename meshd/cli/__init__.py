@@ -27,6 +27,7 @@ COMMANDS = {
     "ps": "list workers and queues",
     "queue": "pause or resume a kind, or list the queues",
     "dead": "list, show, revive or purge dead letters",
+    "doctor": "look for what is wrong, and say what to do about it",
     "config": "check or show the configuration",
     "import-pm2": "translate a configuration of PM2",
     "dev": "run everything in the foreground on a private Redis",
@@ -43,6 +44,7 @@ COMMANDS = {
     "worker": "run one worker, such as a1",
     "supervisor": "run the supervisor of this host",
     "postmortem": "settle what a dead worker held; systemd runs it",
+    "submit-scheduled": "submit what a schedule says; systemd runs it",
     "reload-unit": "reload a daemon and wait for the outcome; systemd runs it",
 }
 _EPILOG = """exit codes:
@@ -112,7 +114,7 @@ def _overview() -> argparse.ArgumentParser:
         prog="meshd",
         usage="meshd COMMAND [OPTIONS]",
         description="Background jobs the systemd way.\n\ncommands:\n"
-        + "\n".join(f"  {name:<12}{summary}" for name, summary in COMMANDS.items()),
+        + "\n".join(f"  {name:<17} {summary}" for name, summary in COMMANDS.items()),
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,7 +1,8 @@
 """Check the configuration, or show what it amounts to and where each value came from.
 
-check reads it as the daemons do and looks whether the files that it names are there. It imports no
-handlers. A Redis that cannot be reached is a warning: the daemons would wait for it.
+check reads it as the daemons do, the schedules beside it, too, and looks whether the files that it
+names are there. It imports no handlers. A Redis that cannot be reached is a warning: the daemons
+would wait for it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from meshd.broker.link import connect
 from meshd.cli.exits import Exit
 from meshd.cli.options import add_config, add_json, settings_of
 from meshd.cli.outcome import write
+from meshd.cli.schedules import checked_schedules
 from meshd.config import Settings, describe
 from meshd.config.sources import files
 from meshd.errors import BrokerError, ConfigError
@@ -62,16 +64,19 @@ def _show(settings: Settings, *, as_json: bool) -> Exit:
 
 
 def _check(settings: Settings, *, as_json: bool) -> Exit:
-    missing = list(_missing_files(settings))
-    if missing:
-        raise ConfigError("\n".join(missing))
+    names, mistakes, warnings = checked_schedules(settings)
+    mistakes = [*_missing_files(settings), *mistakes]
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
     read = [str(file) for file in files(settings.file)]
-    warnings = [*_without_effect(settings), *_trouble_with_redis(settings)]
+    warnings += [*_without_effect(settings), *_trouble_with_redis(settings)]
     if as_json:
-        write({"valid": True, "files": read, "warnings": warnings})
+        write({"valid": True, "files": read, "schedules": names, "warnings": warnings})
         return Exit.DONE
     print("configuration is valid")
     print(f"read: {', '.join(read)}" if read else f"no files: there is no {settings.file}")
+    if names:
+        print(f"schedules: {', '.join(names)}")
     for warning in warnings:
         print(f"meshd: warning: {warning}", file=sys.stderr)
     return Exit.DONE

@@ -79,20 +79,30 @@ def files(main: Path) -> Iterator[Path]:
 
 def from_file(path: Path) -> Iterator[Written]:
     """What a TOML file says. Raises ConfigError naming the line where it isn't TOML."""
+    yield from _leaves(tables_of(path), "", file_origin(path))
+
+
+def file_origin(path: Path) -> Origin:
+    """The origin of what stands in a file."""
+    return Origin(f"file {path}", str(path), "correct or remove it", path.parent)
+
+
+def tables_of(path: Path) -> dict[str, object]:
+    """A TOML file as it is. Raises ConfigError naming the line where it isn't TOML."""
     try:
         text = path.read_bytes().decode()
-        tables = tomllib.loads(text)
+        return tomllib.loads(text)
     except OSError as error:
         raise _unreadable(path, error) from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise _not_toml(path, line, "it is not UTF-8 text") from error
+    except RecursionError as error:
+        raise _not_toml(path, 1, "it is nested too deeply") from error
     except ValueError as error:
         found = re.search(r" \(at line ([0-9]+), column [0-9]+\)", str(error))
         line = int(found[1]) if found else text.count("\n") + 1
         raise _not_toml(path, line, str(error)) from error
-    origin = Origin(f"file {path}", str(path), "correct or remove it", path.parent)
-    yield from _leaves(tables, "", origin)
 
 
 def _leaves(table: Mapping[str, object], prefix: str, origin: Origin) -> Iterator[Written]:

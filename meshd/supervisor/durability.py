@@ -4,32 +4,52 @@ nor forgets them over a restart.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from meshd.broker.link import Link
 from meshd.errors import BrokerError
 
 
-def dangers(link: Link) -> list[str]:
-    """What about the server's settings can lose tasks, each with its remedy. Servers that do not
-    show their settings are trusted.
-    """
+class Danger(NamedTuple):
+    """A setting of the server that can lose tasks, and what to do about it."""
+
+    setting: str
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.remedy}"
+
+
+def dangers(link: Link) -> list[Danger]:
+    """What about the server's settings can lose tasks; nothing where it does not show them."""
     found = []
-    policy = _setting(link, "maxmemory-policy")
+    policy = setting(link, "maxmemory-policy")
     if policy not in (None, "noeviction"):
         found.append(
-            f"Redis at {link.address} throws tasks away when it is full (maxmemory-policy is "
-            f"{policy}): set maxmemory-policy noeviction in redis.conf, and for now "
-            "`redis-cli CONFIG SET maxmemory-policy noeviction`"
+            Danger(
+                "maxmemory-policy",
+                f"Redis at {link.address} throws tasks away when it is full (maxmemory-policy is "
+                f"{policy})",
+                "set maxmemory-policy noeviction in redis.conf, and for now "
+                "`redis-cli CONFIG SET maxmemory-policy noeviction`",
+            )
         )
-    if _setting(link, "appendonly") == "no":
+    if setting(link, "appendonly") == "no":
         found.append(
-            f"Redis at {link.address} can lose what came since its last snapshot when it stops "
-            "(appendonly is off): set appendonly yes in redis.conf, and for now "
-            "`redis-cli CONFIG SET appendonly yes`"
+            Danger(
+                "appendonly",
+                f"Redis at {link.address} can lose what came since its last snapshot when it stops "
+                "(appendonly is off)",
+                "set appendonly yes in redis.conf, and for now "
+                "`redis-cli CONFIG SET appendonly yes`",
+            )
         )
     return found
 
 
-def _setting(link: Link, name: str) -> str | None:
+def setting(link: Link, name: str) -> str | None:
+    """A setting of the server; None where it does not show it."""
     try:
         reply = link.call(b"CONFIG", b"GET", name)
     except BrokerError:

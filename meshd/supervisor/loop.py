@@ -186,7 +186,7 @@ class Supervisor:
         )
         if not self._ready and self._settings.environment == "production":
             for danger in dangers(main):
-                self._log.warning("danger", danger)
+                self._log.warning("danger", str(danger))
         self._listen(now)
         adopted = self._dispatcher.adopt(main, attachment.claims, attachment.now)
         self._about.counts.update(adopted)

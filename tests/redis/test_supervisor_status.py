@@ -198,7 +198,7 @@ def odd_redis() -> Iterator[RedisServer]:
 
 def test_server_that_evicts_or_forgets_is_warned_of(odd_redis: RedisServer) -> None:
     queue = RawQueue(odd_redis.url, odd_redis.client())
-    evicts, forgets = dangers(queue.link())
+    evicts, forgets = map(str, dangers(queue.link()))
     assert "maxmemory-policy is allkeys-lru" in evicts
     assert "CONFIG SET maxmemory-policy noeviction" in evicts
     assert "CONFIG SET appendonly yes" in forgets

@@ -247,7 +247,7 @@ def test_purge_keeps_what_administrator_and_handlers_wrote(bare: Host, package: 
     running(bare, package)
     own = (
         "/etc/meshd/conf.d/own.toml", "/etc/meshd/worker-c.conf", "/etc/meshd/env/a1.env",
-        "/etc/meshd/credentials.d/own", "/var/lib/meshd/a/own",
+        "/etc/meshd/credentials.d/own", "/var/lib/meshd/a/own", "/etc/meshd/schedules/own.toml",
         "/etc/systemd/system/meshd-worker@a1.service.d/own.conf",
     )  # fmt: skip
     for path in own:
@@ -257,6 +257,26 @@ def test_purge_keeps_what_administrator_and_handlers_wrote(bare: Host, package: 
     found = bare.out(f"find /etc/meshd /var/lib/meshd /etc/systemd {names}")
     assert set(found.splitlines()) == set(own)
     assert not bare.path("/run/meshd").exists()
+
+
+def test_timers_of_schedules_end_with_the_package_and_leave_no_stamp(
+    bare: Host, package: Path
+) -> None:
+    running(bare, package)
+    timer, stamp = "meshd-submit@own.timer", "/var/lib/systemd/timers/stamp-meshd-submit@own.timer"
+    bare.write("/etc/meshd/schedules/own.toml", 'type = "primes.count"\non_calendar = "yearly"\n')
+    bare.run("systemctl daemon-reload && systemctl start meshd.target")
+    assert bare.active(timer)
+    assert bare.path(stamp).exists()
+    bare.run("apt-get", "remove", "--yes", "meshd", timeout=200)
+    assert not bare.active(timer)
+    bare.run("apt-get", "install", "--yes", "/root/meshd.deb", timeout=120)
+    bare.wait_active(timer)
+    bare.wait(lambda: bare.show(ROLL, "ActiveState") == "inactive", timeout=60, what="the roll")
+    bare.run("apt-get", "purge", "--yes", "meshd", timeout=200)
+    assert bare.out("systemctl list-units --all --plain --no-legend 'meshd*'") == ""
+    assert not bare.path(stamp).exists()
+    assert bare.path("/etc/meshd/schedules/own.toml").exists()
 
 
 def test_smoke_test_of_the_package_passes(bare: Host, package: Path) -> None:
