@@ -64,7 +64,7 @@ def test_failed_unit_is_an_error_once_and_says_where_to_look() -> None:
 def test_failed_submit_is_tried_again_by_its_own_unit() -> None:
     unit = "meshd-submit@n.service"
     found = only(bearing.of_units(changed(**{unit: FAILED})))
-    assert found.remedy.endswith(f"systemctl start {unit}")
+    assert found.remedy.endswith(f"systemctl start {unit}`")
 
 
 def test_worker_that_is_wanted_and_stopped_is_a_warning() -> None:
