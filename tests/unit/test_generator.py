@@ -219,18 +219,30 @@ def test_dropins_by_impossible_names_are_mistakes(generate: Generate, etc: Path)
     assert [path.name for path in made.out.iterdir()] == ["meshd.target.wants"]
 
 
-def test_eight_workers_and_two_dropins_take_less_than_a_tenth_of_a_second(
+def test_eight_workers_and_two_dropins_take_no_longer_than_a_few_processes(
     generate: Generate, etc: Path, tmp_path: Path
 ) -> None:
     for kind in "ab":
         (etc / f"worker-{kind}.conf").write_text("")
+
+    def generated() -> None:
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        assert len(generate(b"a 4\nb 4\n").wanted) == 8
+
+    def started() -> None:
+        subprocess.run(["perl", "-e", "1"], check=True)
+
+    assert _shortest(generated) < 15 * _shortest(started)
+
+
+def _shortest(action: Callable[[], None]) -> float:
+    """Seconds, of five times."""
     took = []
     for _ in range(5):
-        shutil.rmtree(tmp_path / "out", ignore_errors=True)
         before = time.monotonic()
-        assert len(generate(b"a 4\nb 4\n").wanted) == 8
+        action()
         took.append(time.monotonic() - before)
-    assert min(took) < 0.1
+    return min(took)
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="needs shellcheck")
