@@ -14,7 +14,7 @@ CHAOS_SEED    ?= # any, which it prints
 .DEFAULT_GOAL := help
 .PHONY: help run test check format format-check lint types imports budgets \
         test-matrix test-redis4 test-systemd test-oom deb chaos chaos-mutations bench bench-recovery \
-        redis-server iproute2 tmux packaging-tools containers clean
+        redis-server iproute2 tmux packaging-tools containers trees clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ help: ## this list
 run: $(VENV)/.run ## start everything in the foreground and run every built-in task
 	@$(BIN)/meshd dev --demo
 
-test: $(VENV)/.dev redis-server iproute2 tmux packaging-tools containers ## all tests (TESTS=tests/unit for some of them)
+test: $(VENV)/.dev redis-server iproute2 tmux packaging-tools containers trees ## all tests (TESTS=tests/unit for some of them)
 	$(BIN)/python $(PYTEST) $(TESTS)
 
 check: format-check lint types imports budgets test ## exactly what CI wants to see
@@ -65,7 +65,7 @@ bench: $(VENV)/.dev redis-server ## the first numbers: throughput, latency, star
 deb: packaging-tools ## build dist/meshd_VERSION_all.deb
 	packaging/build-deb dist
 
-test-systemd: $(VENV)/.dev packaging-tools containers ## the package on a booted Debian 12 and 13
+test-systemd: $(VENV)/.dev packaging-tools containers trees ## the package on a booted Debian 12 and 13
 	$(BIN)/python $(PYTEST) tests/systemd
 
 test-oom: $(VENV)/.dev packaging-tools containers ## the out-of-memory killer, in a virtual machine (/dev/kvm)
@@ -80,6 +80,11 @@ bench-recovery: $(VENV)/.dev redis-server packaging-tools containers ## how soon
 clean: ## remove everything that is not source
 	rm -rf .venv* build dist bench/results *.egg-info .hypothesis .*_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+trees: $(VENV)/.dev containers
+ifneq ($(filter tests tests/systemd%,$(TESTS)),)
+	@$(BIN)/python -m tests.support.machine
+endif
 
 # --- what the targets stand on -------------------------------------------------------------------
 

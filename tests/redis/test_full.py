@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from meshd.broker import cancel, dead, routing, wanted
-from meshd.broker.queue import kinds, kinds_of, pause, promote, register, relay, server_time
+from meshd.broker.queue import head, kinds, kinds_of, pause, promote, register, relay, server_time
 from meshd.broker.recovery import recover
 from meshd.broker.scripts import SCRIPTS
 from meshd.broker.settlement import bury, done, retry
@@ -95,6 +95,12 @@ def recovers(queue: RawQueue) -> None:
     assert (queue.waiting(), queue.owner()) == ([b"a", b"b"], GIVEN_UP)
 
 
+def looks(queue: RawQueue) -> None:
+    queue.push(b"next")
+    with queue.full():
+        assert head(queue.link(), queue.keys, 100) == b"next"
+
+
 def promotes(queue: RawQueue) -> None:
     queue.redis.zadd(queue.keys.scheduled, {"-000000000001due": 1})
     with queue.full():
@@ -176,6 +182,7 @@ TABLE: dict[str, Callable[[RawQueue], None]] = {
     "claim": claim,
     "detach": detach,
     "find": revives,
+    "head": looks,
     "order": orders,
     "pause": pauses,
     "permitted": attach,

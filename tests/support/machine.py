@@ -61,7 +61,10 @@ def tree(release: str, more: Sequence[str] = ()) -> Path:
         )  # fmt: skip
         unfinished.chmod(0o755)
         (unfinished / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
-        unfinished.rename(path)
+        try:
+            unfinished.rename(path)
+        except OSError:  # somebody else was faster
+            shutil.rmtree(unfinished)
     return path
 
 
@@ -235,3 +238,10 @@ def _run(command: Sequence[str], *, check: bool = True, timeout: float = 60) -> 
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     if check and done.returncode != 0:
         raise AssertionError(f"{shlex.join(command)}: {done.stdout}{done.stderr}")
+
+
+if __name__ == "__main__":
+    # Before the tests, because it takes longer than one of them may.
+    if why_not() is None:
+        for each in RELEASES:
+            tree(each)
