@@ -78,9 +78,9 @@ class Foreground:
         ready for the demonstration.
         """
         (self._directory / "meshd.toml").write_text(self._plan.configuration(self._directory))
-        self._say_hello(types)
         with self._selector, self._signals:
             self._selector.register(self._signals, selectors.EVENT_READ, self._on_signal)
+            self._say_hello(types)
             try:
                 self._start_all(env)
                 while self._crew or self._stage is Stage.RUNNING:

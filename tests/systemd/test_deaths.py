@@ -65,4 +65,8 @@ def test_no_unit_restarts_while_redis_is_away_and_each_says_what_it_waits_for(ho
     finally:
         host.run("systemctl", "start", "redis-server")
     assert json.loads(host.result(running, timeout=30))["status"] == "done"
+    host.wait(
+        lambda: not any("waiting for Redis" in host.show(unit, "StatusText") for unit in UNITS),
+        what="every unit to be back",
+    )
     assert {u: (host.main_pid(u), host.restarts(u)) for u in UNITS} == before
