@@ -232,7 +232,8 @@ def test_eight_workers_and_two_dropins_take_no_longer_than_a_few_processes(
     def started() -> None:
         subprocess.run(["perl", "-e", "1"], check=True)
 
-    assert _shortest(generated) < 15 * _shortest(started)
+    # An ln for each link would be a hundred of them.
+    assert _shortest(generated) < 60 * _shortest(started)
 
 
 def _shortest(action: Callable[[], None]) -> float:
