@@ -139,6 +139,8 @@ def _used(record: Record) -> Record:
     pids = [record.get("pid"), *record.get("runners", ())]
     if not lives(record) or not all(isinstance(pid, int) for pid in pids):
         return {}
+    # What was said at the last beat may be 5 seconds old: a runner can have been replaced since.
+    pids = [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     with contextlib.suppress(OSError, ValueError, IndexError):
         return {
             "cpu_seconds": round(sum(map(_cpu_of, pids)), 2),

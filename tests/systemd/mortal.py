@@ -35,6 +35,7 @@ def mortal(host: Host) -> Iterator[Host]:
     yield host
     host.run("meshd", "cancel", "mortal", check=False)
     host.run("systemctl", "stop", UNIT)
+    host.redis("DEL", QUEUE, f"{{{QUEUE}}}:scheduled", f"{{{QUEUE}}}:cancelled")
     host.path("/etc/meshd/conf.d/mortal.toml").unlink()
 
 
