@@ -68,7 +68,7 @@ deb: packaging-tools ## build dist/meshd_VERSION_all.deb
 test-systemd: $(VENV)/.dev packaging-tools containers trees ## the package on a booted Debian 12 and 13
 	$(BIN)/python $(PYTEST) tests/systemd
 
-test-oom: $(VENV)/.dev packaging-tools containers ## the out-of-memory killer, in a virtual machine (/dev/kvm)
+test-oom: $(VENV)/.dev packaging-tools containers ## the out-of-memory killer, in an emulated machine (minutes)
 	@command -v qemu-system-x86_64 >/dev/null || { apt-get update -q && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends qemu-system-x86; }
 	$(BIN)/python -m tests.systemd.oom

@@ -19,7 +19,7 @@ from tests.systemd.conftest import TOP
 
 KERNEL = ("linux-image-cloud-amd64", "initramfs-tools")
 INSIDE = Path(__file__).with_name("oom_inside.py")
-LONGEST_SECONDS = 300
+LONGEST_SECONDS = 900
 UNIT = """[Unit]
 After=multi-user.target meshd.target redis-server.service
 [Service]
@@ -28,9 +28,8 @@ ExecStart=/usr/bin/dpkg -i /root/meshd.deb
 ExecStart=/usr/bin/systemctl start meshd.service
 ExecStart=/usr/bin/python3 /root/oom.py
 ExecStopPost=/usr/bin/systemctl poweroff --no-block
-StandardOutput=tty
-StandardError=tty
-TTYPath=/dev/ttyS0
+StandardOutput=journal+console
+StandardError=journal+console
 """
 
 
@@ -39,15 +38,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.systemd.oom", description=__doc__)
     parser.add_argument("release", nargs="?", choices=RELEASES, default="bookworm")
     options = parser.parse_args()
-    if shutil.which("qemu-system-x86_64") is None or not Path("/dev/kvm").exists():
-        parser.error("needs qemu-system-x86_64 and /dev/kvm (apt install qemu-system-x86)")
+    if shutil.which("qemu-system-x86_64") is None:
+        parser.error("needs qemu-system-x86_64 (apt install qemu-system-x86)")
     with tempfile.TemporaryDirectory(prefix="meshd-oom-") as folder:
         console = boot(image(options.release, Path(folder)), Path(folder))
-    told = [line for line in console.splitlines() if line.startswith("OOM ")]
+    told = [line.partition("OOM ")[2] for line in console.splitlines() if "OOM {" in line]
     if not told:
         sys.stdout.write(console)
         sys.exit("the machine has ended without an answer")
-    said = json.loads(told[-1].removeprefix("OOM "))
+    said = json.loads(told[-1])
     sys.stdout.write(json.dumps(said, indent=2) + "\n")
     return judge(said)
 
@@ -75,7 +74,7 @@ def boot(disk: Path, folder: Path) -> str:
     (initrd,) = (folder / "root/boot").glob("initrd.img-*")
     console = folder / "console"
     command = [
-        "qemu-system-x86_64", "-enable-kvm", "-cpu", "host,-arch-capabilities", "-smp", "2",
+        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
         "-m", "1024", "-display", "none", "-serial", f"file:{console}", "-no-reboot",
         "-nic", "none", "-kernel", str(kernel), "-initrd", str(initrd),
         "-append", "root=/dev/vda rw console=ttyS0 systemd.mask=serial-getty@ttyS0.service",
@@ -87,7 +86,9 @@ def boot(disk: Path, folder: Path) -> str:
 
 
 def judge(said: dict[str, Any]) -> int:
-    """0 when both tasks were charged, named and run again, and no more died than had to."""
+    """0 when both ends were counted, named and made good, and no more died than had to. With
+    OOMPolicy=continue systemd names the end of the worker by its signal alone.
+    """
     runner, worker = said["runner"], said["worker"]
     wrong = [
         name
@@ -96,7 +97,9 @@ def judge(said: dict[str, Any]) -> int:
             "the runner's task is run again": runner["result"] == "spared",
             "the unit is started again": not worker["same worker"] and worker["restarts"] == 1,
             "the worker's task is run again": worker["result"] == "spared",
-            "the cause is named": any("oom-kill" in line for line in worker["said"]),
+            "the runner's task is charged": runner["counted"] == ["crash"],
+            "nobody is charged for the worker": worker["counted"] == ["death"],
+            "the cause is named": any("by SIGKILL" in line for line in worker["said"]),
         }.items()
         if not right
     ]

@@ -15,16 +15,17 @@ import redis
 
 UNIT = "meshd-worker@hungry1.service"
 QUEUE = "queue:worker_hungry"
-LONGEST_SECONDS = 60.0
+LONGEST_SECONDS = 200.0
 HANDLERS = """
 import pathlib
-from meshd import current_task, task
+from meshd import task
 
-@task("hungry", timeout=50)
+@task("hungry", timeout=500)
 def hungry():
-    if current_task().crashes:
+    begun = pathlib.Path("/var/lib/meshd/hungry/begun")
+    if begun.exists():
         return "spared"
-    pathlib.Path("/var/lib/meshd/hungry/begun").touch()
+    begun.touch()
     while not pathlib.Path("/var/lib/meshd/hungry/eat").exists():
         pass
     meals = []
@@ -59,27 +60,31 @@ def death(client: redis.Redis, task_id: str, *, spare_worker: bool) -> dict[str,
         write(f"/proc/{pid}/oom_score_adj", "1000")
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
             write(f"/proc/{child}/oom_score_adj", "-1000")
+    counted = counts(client)
     eat.touch()
-    charged = int(client.hget(f"{{{QUEUE}}}:stats", "crash") or 0)
-    before = time.monotonic()
-    until(
-        lambda: int(client.hget(f"{{{QUEUE}}}:stats", "crash") or 0) > charged,
-        "the task to be charged with a crash",
-    )
-    took = time.monotonic() - before
-    until(lambda: client.get(f"{{{QUEUE}}}:result:{task_id}"), "an outcome")
+    until(lambda: counts(client) != counted, "the end to be counted")
+    charged = {name for name, number in counts(client).items() if number != counted[name]}
+    until(lambda: outcome(client, task_id).get("status") == "done", "the task to run again")
     until(lambda: show("ActiveState") == "active", "the unit to run")
     said = subprocess.run(
         ["journalctl", "-u", UNIT, f"MESHD_TASK_ID={task_id}", "-o", "cat", "--no-pager"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    result = json.loads(client.get(f"{{{QUEUE}}}:result:{task_id}") or b"{}")
     return {
-        "seconds": round(took, 3), "same worker": show("MainPID") == pid,
+        "counted": sorted(charged), "same worker": show("MainPID") == pid,
         "restarts": int(show("NRestarts")) - int(restarts),
-        "status": result.get("status"), "result": result.get("result"),
-        "said": said.stdout.splitlines(),
+        "result": outcome(client, task_id).get("result"), "said": said.stdout.splitlines(),
     }  # fmt: skip
+
+
+def counts(client: redis.Redis) -> dict[str, int]:
+    stats = [client.hget(f"{{{QUEUE}}}:stats", name) for name in ("crash", "death")]
+    return dict(zip(("crash", "death"), (int(number or 0) for number in stats), strict=True))
+
+
+def outcome(client: redis.Redis, task_id: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(client.get(f"{{{QUEUE}}}:result:{task_id}") or b"{}")
+    return found
 
 
 def write(path: str, text: str) -> None:
