@@ -22,11 +22,11 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from meshd.broker.link import Link, connect
-from meshd.cli import fleet, logs, ps
+from meshd.cli import logs
 from meshd.cli.dashboard import Act, Dashboard, Quit
 from meshd.cli.exits import Exit
-from meshd.cli.fleet import Record
-from meshd.cli.options import add_config, duration, known_kinds, settings_of
+from meshd.cli.fleet import Record, look
+from meshd.cli.options import add_config, duration, settings_of
 from meshd.config import Settings
 from meshd.errors import BrokerUnavailable, MeshdError
 
@@ -133,11 +133,7 @@ class Top:
 
     def _look(self) -> None:
         try:
-            kinds = known_kinds(self._link, self._settings)
-            found, _ = fleet.with_this_host(fleet.workers(self._link, kinds))
-            now = time.time()
-            workers = [{**each, **ps.share(each, self._before, now)} for each in found]
-            queues = fleet.queues(self._link, kinds, workers)
+            workers, queues, _ = look(self._link, self._settings, self._before)
         except BrokerUnavailable as error:
             self._board.message = str(error)
             self._reconnect()
@@ -155,7 +151,12 @@ class Top:
     # Keys
 
     def _on_key(self) -> None:
-        pressed = os.read(sys.stdin.fileno(), 16)
+        pressed = b""
+        with contextlib.suppress(OSError):  # EIO, as nothing: the terminal is gone
+            pressed = os.read(sys.stdin.fileno(), 16)
+        if not pressed:
+            self._over = True
+            return
         key = _KEYS.get(pressed) or pressed[:1].decode(errors="replace")
         asked = self._board.press(key)
         if isinstance(asked, Quit):
