@@ -7,7 +7,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,6 +58,11 @@ class Own:
 
     def version(self) -> str:
         return str(self.site.settled(self.site.push("version"))["result"])
+
+
+def asleep(pid: str) -> bool:
+    """Whether a process waits for something (proc(5), stat)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
 @pytest.fixture
@@ -155,10 +159,13 @@ def test_runners_that_are_ready_in_the_same_breath_serve_together(own: Own) -> N
     reloading = threading.Thread(target=reload, args=(own.site, worker))
     reloading.start()
     wait_until(lambda: own.site.runs().count("loads") == 2, what="two runners that load")
+    children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
+    assert len(children) == 3
     worker.signal(signal.SIGSTOP)
     (own.site.directory / "load").touch()
     wait_until(lambda: own.site.runs().count("loaded") == 2, what="two runners that have loaded")
-    time.sleep(0.2)  # for both to say so to the worker, which nothing shows
+    # Asleep they wait for the worker, and have told it before: loading is over.
+    wait_until(lambda: all(map(asleep, children)), what="both to have said so to the worker")
     worker.signal(signal.SIGCONT)
     reloading.join()
     assert [own.version() for _ in range(4)] == ["two"] * 4
