@@ -16,11 +16,12 @@ local function refuse(key, kind)
   end
 end
 
-local wrong = refuse(cancelled, 'zset')
+local waits = redis.call('TYPE', place).ok == 'list'
+local wrong = not waits and refuse(place, 'zset') or refuse(cancelled, 'zset')
 if wrong then return wrong end
 
 local removed
-if redis.call('TYPE', place).ok == 'list' then
+if waits then
   removed = redis.call('LREM', place, -1, member)
 else
   removed = redis.call('ZREM', place, member)
