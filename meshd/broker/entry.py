@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 from typing import NamedTuple
 
+from meshd.broker.queue import LONGEST_READ
 from meshd.broker.settlement import Settlement, dead_letter
 from meshd.broker.slot import Claimed
 from meshd.errors import BadInput
@@ -78,10 +79,10 @@ def waiting_since(entry: bytes | int, envelope: Envelope, task: Task) -> float |
     return envelope.first_at if enveloped else task.since
 
 
-def since(entry: bytes | int, limit: int) -> float | None:
-    """The same of an entry that nobody has read yet, nor will if it has more than `limit` bytes."""
+def since(entry: bytes | int) -> float | None:
+    """The same of an entry that nobody has read yet, nor will if it is longer than LONGEST_READ."""
     try:
-        _, envelope, task = read_entry(Claimed(0, entry), limit, 0.0)
+        _, envelope, task = read_entry(Claimed(0, entry), LONGEST_READ, 0.0)
     except Refused:
         return None
     return waiting_since(entry, envelope, task)

@@ -27,6 +27,8 @@ from meshd.protocol import (
 
 PROMOTED_AT_ONCE = 1000
 UNIQUE_SECONDS = 86_400.0
+#: Bytes of an entry that is read only to know how long it has waited.
+LONGEST_READ = 64 * 1024
 _REGISTRATION = re.compile(rb"([a-z]+) (\d+)")
 
 
@@ -214,7 +216,7 @@ def next_ones(link: Link, keys: Keys, number: int) -> list[bytes]:
     return entries[::-1]
 
 
-def head(link: Link, keys: Keys, most: int) -> bytes | int | None:
+def head(link: Link, keys: Keys, most: int = LONGEST_READ) -> bytes | int | None:
     """The entry that is claimed next, or its length where it has more than `most` bytes; None:
     nothing waits.
     """

@@ -11,20 +11,43 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from meshd.broker import queue
 from meshd.broker.entry import since
 from meshd.broker.link import Link
+from meshd.cli.autoscale import autoscale_of
+from meshd.cli.options import known_kinds
+from meshd.config import Settings
 from meshd.errors import MeshdError
 from meshd.protocol import Keys, queue_of
 from meshd.systemd import workers_conf
-from meshd.systemd.units import UnitState, states, unit_of
+from meshd.systemd.units import UnitState, kind_of, states, unit_of
 
 Record = dict[str, Any]
-LONGEST_READ = 64 * 1024  # bytes of the entry whose age is asked
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Fleet(NamedTuple):
+    """`missing`: what is not known of this host, for a person; empty: nothing."""
+
+    workers: list[Record]
+    queues: list[Record]
+    missing: str
+
+
+def look(link: Link, settings: Settings, before: Sequence[Record]) -> Fleet:
+    """How everything is now; `before` are the workers of the last look."""
+    kinds = known_kinds(link, settings)
+    now = time.time()
+    found, missing = with_this_host(workers(link, kinds))
+    seen = [{**each, **_share(each, before, now)} for each in found]
+    depths = [
+        {**each, "autoscale": autoscale_of(link, each["kind"], settings)}
+        for each in queues(link, kinds, seen)
+    ]
+    return Fleet(seen, depths, missing)
 
 
 def workers(link: Link, kinds: Iterable[str]) -> list[Record]:
@@ -130,8 +153,7 @@ def _only_here(
 
 
 def _bare(instance: str, host: str, state: str) -> Record:
-    kind = instance.rstrip("0123456789")
-    return {"kind": kind, "instance": instance, "host": host, "state": state}
+    return {"kind": kind_of(instance), "instance": instance, "host": host, "state": state}
 
 
 def _used(record: Record) -> Record:
@@ -158,6 +180,22 @@ def _memory_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
 
 
+def _share(worker: Record, before: Sequence[Record], now: float) -> Record:
+    """`cpu`: the share of one core in percent; with the times that it was reckoned from."""
+    used = worker.get("cpu_seconds")
+    if used is None or "started_at" not in worker:
+        return {}
+    earlier = [
+        each for each in before
+        if each.get("pid") == worker.get("pid") and each["host"] == worker["host"]
+    ]  # fmt: skip
+    used_before, since = 0.0, worker["started_at"]
+    if earlier and "cpu_seconds" in earlier[0]:
+        used_before, since = earlier[0]["cpu_seconds"], earlier[0]["looked_at"]
+    share = max(0.0, used - used_before) / max(0.1, now - since)
+    return {"cpu": round(share * 100, 1), "looked_at": now}
+
+
 # Queues
 
 
@@ -169,7 +207,7 @@ def queues(link: Link, kinds: Iterable[str], found: Sequence[Record]) -> list[Re
 def _queue(link: Link, kind: str | None, found: Sequence[Record]) -> Record:
     keys = Keys(queue_of(kind))
     depth = queue.depth(link, keys)
-    next_up = queue.head(link, keys, LONGEST_READ)
+    next_up = queue.head(link, keys)
     living = [each for each in found if each["kind"] == kind and lives(each)]
     return {
         "kind": kind,
@@ -188,5 +226,5 @@ def _queue(link: Link, kind: str | None, found: Sequence[Record]) -> Record:
 
 def age(entry: bytes | int) -> float | None:
     """Seconds for which an entry has waited; None: it does not say."""
-    at = since(entry, LONGEST_READ)
+    at = since(entry)
     return None if at is None else round(max(0.0, time.time() - at), 3)

@@ -20,7 +20,7 @@ from meshd.cli.exits import Exit
 from meshd.cli.table import plain
 from meshd.config import parse_instance
 from meshd.errors import MeshdError
-from meshd.systemd.units import SUPERVISOR, unit_of
+from meshd.systemd.units import SUPERVISOR, instance_of, unit_of
 
 _EXAMPLES = """examples:
   meshd logs -f                       all of this host, and what comes
@@ -162,9 +162,7 @@ def _text(entry: Mapping[str, Any], name: str) -> str:
 
 
 def _instance_of(unit: str) -> str:
-    if unit == SUPERVISOR:
-        return "supervisor"
-    return unit.removeprefix("meshd-worker@").removesuffix(".service")
+    return "supervisor" if unit == SUPERVISOR else instance_of(unit)
 
 
 def _when(entry: Mapping[str, Any]) -> str:

@@ -16,14 +16,12 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from meshd.broker.link import Link, connect
-from meshd.cli import fleet
-from meshd.cli.autoscale import autoscale_of, scale_cell
+from meshd.cli.autoscale import scale_cell
 from meshd.cli.exits import Exit
-from meshd.cli.fleet import Record, lives
-from meshd.cli.options import add_config, add_json, duration, known_kinds, settings_of
+from meshd.cli.fleet import Record, lives, look
+from meshd.cli.options import add_config, add_json, duration, settings_of
 from meshd.cli.outcome import write
 from meshd.cli.table import coarse, fitting, plain, size, table
 from meshd.config import Settings
@@ -89,21 +87,14 @@ def _once(
     link: Link, settings: Settings, before: Sequence[Record], options: argparse.Namespace
 ) -> list[Record]:
     """Look and show; the workers as they are now."""
-    kinds = known_kinds(link, settings)
-    now = time.time()
-    found, missing = fleet.with_this_host(fleet.workers(link, kinds))
-    workers = [{**each, **share(each, before, now)} for each in found]
-    queues = [
-        {**each, "autoscale": autoscale_of(link, each["kind"], settings)}
-        for each in fleet.queues(link, kinds, workers)
-    ]
+    workers, queues, missing = look(link, settings, before)
     if options.json:
         write({"workers": workers, "queues": queues, "missing": missing or None})
         return workers
     if options.watch is not None and sys.stdout.isatty():
         sys.stdout.write(_CLEAR)
     width = os.get_terminal_size().columns if sys.stdout.isatty() else None
-    print("\n".join(_lines(workers, queues, missing, now, width)), flush=True)
+    print("\n".join(_lines(workers, queues, missing, time.time(), width)), flush=True)
     return workers
 
 
@@ -118,22 +109,6 @@ def _lines(
     below, counted = fitting(columns, cells, _EXPENDABLE, width)
     lines = [*(table(head, shown) if rows else ["no workers"]), "", *table(below, counted)]
     return [*lines, "", f"(not known here: {missing})"] if missing else lines
-
-
-def share(worker: Record, before: Sequence[Record], now: float) -> dict[str, Any]:
-    """`cpu`: the share of one core in percent; with the times that it was reckoned from."""
-    used = worker.get("cpu_seconds")
-    if used is None or "started_at" not in worker:
-        return {}
-    earlier = [
-        each for each in before
-        if each.get("pid") == worker.get("pid") and each["host"] == worker["host"]
-    ]  # fmt: skip
-    used_before, since = 0.0, worker["started_at"]
-    if earlier and "cpu_seconds" in earlier[0]:
-        used_before, since = earlier[0]["cpu_seconds"], earlier[0]["looked_at"]
-    share = max(0.0, used - used_before) / max(0.1, now - since)
-    return {"cpu": round(share * 100, 1), "looked_at": now}
 
 
 # How it is shown

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 
 from meshd.cli.exits import Exit
-from meshd.cli.rolling import none_called
+from meshd.cli.rolling import add_which, none_called
 from meshd.systemd.units import matching, reset, states
 
 _EXAMPLES = """examples:
@@ -23,7 +23,7 @@ exit codes:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
-    parser.add_argument("which", metavar="WHICH", help="a1, a, or all")
+    add_which(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import argparse
 
-from meshd.cli.rolling import Step, none_called, roll
-from meshd.systemd.units import matching, restart, running_workers
+from meshd.cli.rolling import Step, add_which, roll
+from meshd.systemd.units import restart
 
 _EXAMPLES = """examples:
   meshd restart a1     one worker
@@ -25,9 +25,8 @@ _STEP = Step(restart, "restarting", "restarted", "did not come back")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
-    parser.add_argument("which", metavar="WHICH", help="a1, a, or all")
+    add_which(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    instances = matching(running_workers(), options.which)
-    return roll(instances, _STEP) if instances else none_called(options.which)
+    return roll(options.which, _STEP)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from meshd.cli.exits import Exit
 from meshd.errors import MeshdError
-from meshd.systemd.units import unit_of
+from meshd.systemd.units import matching, running_workers, unit_of
 
 
 class Step(NamedTuple):
@@ -24,10 +25,18 @@ class Step(NamedTuple):
     went_wrong: str
 
 
-def roll(instances: Sequence[str], step: Step) -> int:
-    """Do it to all of them; the exit code. The first that fails is the last, and SIGTERM ends it
-    between two workers. Raises MeshdError, which says what was left.
+def add_which(parser: argparse.ArgumentParser) -> None:
+    """Which workers of this host."""
+    parser.add_argument("which", metavar="WHICH", help="a1, a, or all")
+
+
+def roll(which: str, step: Step) -> int:
+    """Do it to all that run and are called so; the exit code. The first that fails is the last, and
+    SIGTERM ends it between two workers. Raises MeshdError, which says what was left.
     """
+    instances = matching(running_workers(), which)
+    if not instances:
+        return none_called(which)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     for at, instance in enumerate(instances):

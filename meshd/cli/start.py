@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 
 from meshd.cli.exits import Exit
+from meshd.cli.rolling import add_which
 from meshd.config import parse_instance
 from meshd.errors import MeshdError
 from meshd.systemd import workers_conf
@@ -27,7 +28,7 @@ exit codes:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
-    parser.add_argument("which", metavar="WHICH", help="a1, a, or all")
+    add_which(parser)
 
 
 def run(options: argparse.Namespace) -> int:

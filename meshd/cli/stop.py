@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 from meshd.cli.exits import Exit
-from meshd.cli.rolling import none_called
+from meshd.cli.rolling import add_which, none_called
 from meshd.systemd.units import matching, running_workers, stop
 
 _EXAMPLES = """examples:
@@ -25,7 +25,7 @@ exit codes:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
-    parser.add_argument("which", metavar="WHICH", help="a1, a, or all")
+    add_which(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from meshd.doctor.finding import Finding, error, ok, unseen, warning
-from meshd.doctor.machine import SUPERVISOR, TARGET, Disk, Unit, Units
+from meshd.doctor.machine import TARGET, Disk, Unit, Units
+from meshd.systemd.units import SUPERVISOR, instance_of, kind_of
 
 CONTROLLERS = {
     "memory": "MemoryMax= and MemoryHigh= have no effect",
@@ -71,7 +72,7 @@ def _not_wanted(seen: Units, scaled: Collection[str]) -> Iterator[Finding]:
     wanted = {f"meshd-worker@{instance}.service" for instance in seen.wanted}
     wanted |= {f"meshd-submit@{name}.timer" for name in seen.schedules}
     for name, unit in sorted(seen.units.items()):
-        if name in wanted or unit.active not in _ALIVE or _kind_of(name) in scaled:
+        if name in wanted or unit.active not in _ALIVE or kind_of(instance_of(name)) in scaled:
             continue
         if name.startswith("meshd-worker@"):
             yield warning(
@@ -80,11 +81,6 @@ def _not_wanted(seen: Units, scaled: Collection[str]) -> Iterator[Finding]:
             )  # fmt: skip
         elif name.endswith(".timer"):
             yield warning("units", f"{name} runs without a schedule", f"systemctl stop {name}")
-
-
-def _kind_of(unit: str) -> str:
-    instance = unit.removeprefix("meshd-worker@").removesuffix(".service")
-    return instance.rstrip("0123456789")
 
 
 def of_polkit(seen: tuple[str | None, bool] | str) -> Finding:

@@ -6,16 +6,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from meshd.errors import MeshdError
+from meshd.systemd.units import SUPERVISOR, blocks, systemctl
 from meshd.systemd.workers_conf import instances, listed, read, workers_conf
 
 TARGET = "meshd.target"
-SUPERVISOR = "meshd.service"
 POLKIT_RULE = Path("/usr/share/polkit-1/rules.d/50-meshd.rules")
 CONTROLLERS = Path("/sys/fs/cgroup/cgroup.controllers")
 _JOURNALS = (Path("/var/log/journal"), Path("/run/log/journal"))
@@ -57,8 +56,8 @@ def units(schedules: Iterable[str]) -> Units | str:
     if not _BOOTED.exists():
         return "systemd does not run here"
     try:
-        shown = dict(_shown(_systemctl("show", f"--property={_PROPERTIES}", *_PATTERNS)))
-        wants = _systemctl("show", "--property=Wants", "--value", TARGET).split()
+        shown = dict(_shown(systemctl("show", f"--property={_PROPERTIES}", *_PATTERNS)))
+        wants = systemctl("show", "--property=Wants", "--value", TARGET).split()
         wanted = instances(listed(read(workers_conf())))
     except MeshdError as error:
         return str(error)
@@ -80,7 +79,7 @@ def polkit() -> tuple[str | None, bool] | str:
     except OSError as error:
         return f"{POLKIT_RULE}: {error.strerror}"
     try:
-        loaded = _systemctl("show", "--property=LoadState", "--value", "polkit.service").strip()
+        loaded = systemctl("show", "--property=LoadState", "--value", "polkit.service").strip()
     except MeshdError as error:
         return str(error)
     return rule, loaded == "loaded"
@@ -133,27 +132,11 @@ _NOWHERE = Unit("not-found", "inactive", "", "")
 
 
 def _shown(said: str) -> Iterator[tuple[str, Unit]]:
-    for block in said.split("\n\n"):
-        lines = [line.partition("=") for line in block.splitlines()]
-        members = {name: value for name, _, value in lines}
-        if "Id" in members:
-            unit = Unit(
-                members.get("LoadState", ""),
-                members.get("ActiveState", ""),
-                members.get("Result", ""),
-                members.get("StatusText", ""),
-            )
-            yield members["Id"], unit
-
-
-def _systemctl(*arguments: str) -> str:
-    try:
-        done = subprocess.run(
-            ["systemctl", "--no-pager", *arguments],
-            capture_output=True, text=True, timeout=30, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise MeshdError(f"systemctl: {error}") from error
-    if done.returncode != 0:
-        raise MeshdError(done.stderr.strip() or f"systemctl {arguments[0]} failed")
-    return done.stdout
+    for members in blocks(said):
+        unit = Unit(
+            members.get("LoadState", ""),
+            members.get("ActiveState", ""),
+            members.get("Result", ""),
+            members.get("StatusText", ""),
+        )
+        yield members["Id"], unit

@@ -11,8 +11,6 @@ from meshd.broker.link import Link
 from meshd.broker.queue import head
 from meshd.protocol import Keys
 
-LONGEST_READ = 64 * 1024  # bytes
-
 
 class _Seen(NamedTuple):
     entry: bytes | int
@@ -32,7 +30,7 @@ class Oldest:
         """Seconds, at least; 0 when nothing waits. `stats` are the counters of the queue, `now` is
         monotonic seconds. Raises BrokerError.
         """
-        entry = head(link, keys, LONGEST_READ)
+        entry = head(link, keys)
         if entry is None:
             self._seen.pop(keys.queue, None)
             return 0.0
@@ -40,6 +38,6 @@ class Oldest:
         # Equal entries may follow each other; where something has happened, they may have.
         if before is None or (before.entry, before.stats) != (entry, stats):
             before = self._seen[keys.queue] = _Seen(entry, stats, now)
-        since = waited_since(entry, LONGEST_READ)
+        since = waited_since(entry)
         known = 0.0 if since is None else time.time() - since
         return max(known, now - before.since, 0.0)

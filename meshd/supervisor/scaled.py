@@ -21,8 +21,8 @@ from meshd.scaling import Decision, Limits, Sample, Scaler
 from meshd.supervisor.agreement import long_silent, most_careful, stances
 from meshd.supervisor.census import SlotState, look
 from meshd.supervisor.crew import Crew, Member, Place, Share
-from meshd.supervisor.steward import Steward, kind_of
-from meshd.systemd.units import unit_of
+from meshd.supervisor.steward import Steward
+from meshd.systemd.units import kind_of, unit_of
 
 #: A worker that has gone may be back at once: it is restarted. Nothing is done right after Redis
 #: has come, either: workers come with it. Seconds.

@@ -13,7 +13,7 @@ from meshd.errors import MeshdError
 from meshd.lifecycle import Backoff
 from meshd.logs import Events
 from meshd.systemd.errand import Answer, Errand
-from meshd.systemd.units import unit_of
+from meshd.systemd.units import blocks, instance_of, kind_of, unit_of
 
 #: From here on systemd is asked how a start goes, and so often. Seconds.
 LOOK_AFTER_SECONDS = 5.0
@@ -170,20 +170,13 @@ class Steward:
         self._log.warning("scale", _complaint(verb, instances, " ".join(why.split())))
 
 
-def kind_of(instance: str) -> str:
-    """`a` of a12."""
-    return instance.rstrip("0123456789")
-
-
 def _states(said: str) -> dict[str, tuple[str, str]]:
     """What `systemctl show` printed of units: instance -> state, and how it got there."""
     found = {}
-    for block in said.split("\n\n"):
-        properties = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+    for properties in blocks(said):
         status = properties.get("ExecMainStatus", "0")
         ended = f", exit status {status}" if status != "0" else ""
-        instance = properties.get("Id", "").removeprefix("meshd-worker@")
-        found[instance.removesuffix(".service")] = (
+        found[instance_of(properties.get("Id", ""))] = (
             properties.get("ActiveState", ""), f"{properties.get('Result')}{ended}"
         )  # fmt: skip
     return found

@@ -40,6 +40,16 @@ class UnitState(NamedTuple):
         return self.active in ("active", "reloading", "deactivating")
 
 
+def kind_of(instance: str) -> str:
+    """`a` of a12."""
+    return instance.rstrip("0123456789")
+
+
+def instance_of(unit: str) -> str:
+    """`meshd-worker@a1.service` -> `a1`."""
+    return unit.removeprefix("meshd-worker@").removesuffix(".service")
+
+
 def unit_of(instance: str) -> str:
     """`a1` -> `meshd-worker@a1.service`."""
     return SUPERVISOR if instance == "supervisor" else f"meshd-worker@{instance}.service"
@@ -47,7 +57,7 @@ def unit_of(instance: str) -> str:
 
 def running_workers() -> list[str]:
     """The instances whose units are active, by kind and number. Raises MeshdError."""
-    listed = _systemctl(
+    listed = systemctl(
         "list-units", "--plain", "--no-legend", "--state=active,activating,reloading",
         "meshd-worker@*.service",
     )  # fmt: skip
@@ -58,49 +68,50 @@ def running_workers() -> list[str]:
 def states() -> list[UnitState]:
     """The supervisor and every worker that systemd has heard of. Raises MeshdError."""
     command = ("show", f"--property={','.join(_PROPERTIES)}", SUPERVISOR, "meshd-worker@*.service")
-    found = [_state(properties) for properties in _blocks(_systemctl(*command))]
+    found = [_state(properties) for properties in blocks(systemctl(*command))]
     return [state for state in found if state is not None]
 
 
 def start(instances: Iterable[str]) -> None:
     """Start workers; returns when all of them take tasks. Raises MeshdError."""
-    _systemctl("start", *map(unit_of, instances), timeout=None)
+    systemctl("start", *map(unit_of, instances), timeout=None)
 
 
 def stop(instances: Iterable[str]) -> None:
     """Stop workers, each drained; returns when all of them have ended. Raises MeshdError."""
-    _systemctl("stop", *map(unit_of, instances), timeout=None)
+    systemctl("stop", *map(unit_of, instances), timeout=None)
 
 
 def restart(instance: str) -> None:
     """Restart one worker: it drains, and this returns when the new one takes tasks. Raises
     MeshdError when it does not come up.
     """
-    _systemctl("restart", unit_of(instance), timeout=None)
+    systemctl("restart", unit_of(instance), timeout=None)
 
 
 def reload(instance: str) -> None:
     """Reload one worker; returns when its new handlers serve. Raises MeshdError if they do not."""
-    _systemctl("reload", unit_of(instance), timeout=None)
+    systemctl("reload", unit_of(instance), timeout=None)
 
 
 def reset(instances: Iterable[str]) -> None:
     """Forget failures and restarts. Raises MeshdError."""
-    _systemctl("reset-failed", *map(unit_of, instances))
+    systemctl("reset-failed", *map(unit_of, instances))
 
 
 def reload_units() -> None:
     """Let systemd read the unit files, drop-ins and workers.conf again. Raises MeshdError."""
-    _systemctl("daemon-reload", timeout=None)
+    systemctl("daemon-reload", timeout=None)
 
 
 def described(instance: str, properties: Iterable[str]) -> dict[str, str]:
     """Some properties of a unit by their names. Raises MeshdError."""
-    said = _systemctl("show", f"--property={','.join(properties)}", unit_of(instance))
-    return next(_blocks(said), {})
+    said = systemctl("show", f"--property={','.join(properties)}", unit_of(instance))
+    return next(blocks(said), {})
 
 
-def _blocks(said: str) -> Iterator[dict[str, str]]:
+def blocks(said: str) -> Iterator[dict[str, str]]:
+    """What `systemctl show` printed: the properties of one unit after the other."""
     for block in said.split("\n\n"):
         pairs = (line.partition("=") for line in block.splitlines())
         properties = {name: value for name, equals, value in pairs if equals}
@@ -143,7 +154,8 @@ def _order(match: re.Match[str]) -> tuple[str, int, str]:
     return kind, int(number or 0), number
 
 
-def _systemctl(*arguments: str, timeout: float | None = 30) -> str:
+def systemctl(*arguments: str, timeout: float | None = 30) -> str:
+    """What it prints. `timeout` in seconds. Raises MeshdError when it fails or is not here."""
     try:
         done = subprocess.run(
             ["systemctl", *arguments],
@@ -164,5 +176,5 @@ def matching(instances: Iterable[str], wanted: str) -> list[str]:
         return list(instances)
     return [
         instance for instance in instances
-        if instance == wanted or (wanted.isalpha() and instance.rstrip("0123456789") == wanted)
+        if instance == wanted or (wanted.isalpha() and kind_of(instance) == wanted)
     ]  # fmt: skip

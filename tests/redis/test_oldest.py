@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from meshd.broker.queue import depth, head
+from meshd.broker.queue import LONGEST_READ, depth, head
 from meshd.errors import BrokerError
 from meshd.protocol import Envelope, dumps
-from meshd.supervisor.oldest import LONGEST_READ, Oldest
+from meshd.supervisor.oldest import Oldest
 from tests.redis.raw import RawQueue
 from tests.support.redis_server import connect
 
