@@ -50,6 +50,10 @@ class BrokerFull(BrokerUnavailable):
     """Redis is at its maxmemory, and refuses what would take more."""
 
 
+class NotReplicated(BrokerError):
+    """The primary has accepted what was submitted, and too few replicas have confirmed it."""
+
+
 class ClaimLost(BrokerError):
     """The slot belongs to another owner now, or to nobody: `owner` is its token, `-` or None."""
 

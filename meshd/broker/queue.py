@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from meshd.broker.link import Argument, Link, milliseconds, pack
 from meshd.broker.scripts import SCRIPTS
-from meshd.errors import QueueFull
+from meshd.errors import NotReplicated, QueueFull
 from meshd.protocol import (
     INBOX,
     KINDS,
@@ -95,6 +95,19 @@ def submit_all(link: Link, commands: Iterable[Command]) -> list[Any]:
     BrokerError that refused it. Raises BrokerUnavailable when it is unknown what was pushed.
     """
     return run_all(link, "submit", commands)
+
+
+def confirm(link: Link, replicas: int, seconds: float) -> None:
+    """Wait until that many replicas have everything that this link has written. Raises
+    NotReplicated when fewer have it after `seconds`.
+    """
+    confirmed = link.call(b"WAIT", replicas, milliseconds(seconds))
+    if confirmed < replicas:
+        raise NotReplicated(
+            f"{link.address} has accepted it, but only {confirmed} of {replicas} replicas have it "
+            f"after {seconds:g} s: if the primary fails now, it is lost. Tasks with ids of your "
+            "own can be submitted again safely (redis.wait_replicas, redis.wait_timeout)"
+        )
 
 
 def run_all(link: Link, script: str, commands: Iterable[Command]) -> list[Any]:

@@ -12,6 +12,7 @@ from meshd.errors import (
     HandlerError,
     MeshdError,
     NotFinished,
+    NotReplicated,
     ProtocolError,
     QueueFull,
 )
@@ -42,6 +43,7 @@ _CODES: tuple[tuple[type[MeshdError], Exit], ...] = (
     (HandlerError, Exit.CONFIGURATION),
     (ProtocolError, Exit.USAGE),
     (QueueFull, Exit.NOT_YET),
+    (NotReplicated, Exit.NOT_YET),
     (NotFinished, Exit.NOT_YET),
     (InstanceTaken, Exit.NOT_YET),
     (BrokerUnavailable, Exit.UNAVAILABLE),

@@ -72,7 +72,8 @@ class Client:
             raise ConfigError("Client takes a url or settings, not both")
         if url is not None:
             settings = _settings_of(url)
-        self._links = Links(settings or load().redis)
+        self._settings = settings or load().redis
+        self._links = Links(self._settings)
         self._kinds = Kinds(self._links)
         self._clock = ServerClock(self._links)
         self._places: dict[str, str] = {}  # task id -> kind, of the latest tasks
@@ -122,7 +123,8 @@ class Client:
         timeout, max_attempts: instead of those of the type and the kind.
 
         Raises ProtocolError for what cannot be a task, QueueFull, BrokerUnavailable when Redis is
-        away; its message says so when the task may have been accepted nevertheless.
+        away; its message says so when the task may have been accepted nevertheless. NotReplicated:
+        it was accepted, but fewer than `redis.wait_replicas` replicas have it.
         """
         submission = Submission(
             type, data, kind=kind, id=id, delay=delay, urgent=urgent, expires_in=expires_in,
@@ -252,7 +254,7 @@ class Client:
         commands = [_command([parcels[place] for place in call]) for call in calls]
         try:
             replies = self._links.call(
-                lambda link: queue.submit_all(link, commands),
+                lambda link: self._submitted(link, commands),
                 repeatable=all(each.guard.id is not None for each in parcels),
             )
         except Lost as error:
@@ -265,6 +267,12 @@ class Client:
                 receipts[call[0]] = Receipt(answer.id, first.kind, answer.state)
         self._remember(receipts)
         return receipts
+
+    def _submitted(self, link: Link, commands: Iterable[queue.Command]) -> list[Any]:
+        replies = queue.submit_all(link, commands)
+        if self._settings.wait_replicas:
+            queue.confirm(link, self._settings.wait_replicas, self._settings.wait_timeout)
+        return replies
 
     def _remember(self, receipts: Iterable[Receipt]) -> None:
         if len(self._places) > _MOST_PLACES:

@@ -93,6 +93,9 @@ class RedisSettings:
     socket_timeout: float = setting(duration("10ms", "5s"), 5.0)
     connect_timeout: float = setting(_POSITIVE, 3.0)
     start_timeout: float = setting(duration(), 60.0)
+    # How many replicas must have what is submitted, and how long they may take.
+    wait_replicas: int = setting(count(at_least=0), 0)
+    wait_timeout: float = setting(duration("10ms", "4s"), 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

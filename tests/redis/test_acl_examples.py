@@ -65,7 +65,7 @@ CALLED = {
         *_TENURE, "zscore", "set", "del", "exists", "expire", "hlen", "llen", "zcard", "hgetall",
         "hget", "mget", "smembers", "time",
     },
-    "meshd-producer": {"get", "exists", "smembers", "lpush", "rpush", "hget", "time"},
+    "meshd-producer": {"get", "exists", "smembers", "lpush", "rpush", "hget", "time", "wait"},
     "meshd-operator": {
         "get", "mget", "set", "del", "exists", "hget", "hgetall", "hlen", "llen", "lrange",
         "zcard", "zrem", "smembers", "time",

@@ -34,7 +34,11 @@ if count and not (#count < 16 and string.find(count, '^%d+$')) then
   wrong = redis.error_reply('WRONGTYPE ' .. seq .. ' is not a counter')
 end
 if wrong then return wrong end
-if known ~= queue and redis.call('EXISTS', known) == 1 then return {'known', id} end
+if known ~= queue and redis.call('EXISTS', known) == 1 then
+  -- A write of this connection too: WAIT after it is about the task that is known.
+  redis.call('EXPIRE', known, known_s)
+  return {'known', id}
+end
 if unique ~= queue then
   local holder = redis.pcall('GET', unique)
   if type(holder) == 'table' and holder.err then return holder end
