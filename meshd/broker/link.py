@@ -6,7 +6,6 @@ given up on means. Pooling, retries and health checks of redis-py are bypassed o
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
 import socket
@@ -14,8 +13,7 @@ import ssl
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from redis.backoff import NoBackoff
-from redis.connection import Connection, parse_url
+from redis.connection import Connection
 from redis.exceptions import (
     AuthenticationError,
     ConnectionError as RedisConnectionError,
@@ -24,10 +22,8 @@ from redis.exceptions import (
     ResponseError,
     TimeoutError as RedisTimeoutError,
 )
-from redis.retry import Retry
 
 from meshd.broker.scripts import SCRIPTS
-from meshd.config import RedisSettings
 from meshd.errors import TEN_YEARS, BrokerError, BrokerFull, BrokerUnavailable
 
 Argument = bytes | str | int
@@ -41,8 +37,6 @@ _PASSING = frozenset(
 )  # fmt: skip
 #: How Redis 5 and 6 pass on the refusal of a command within a script.
 _IN_SCRIPT = re.compile(r": -([A-Z]+) ")
-#: OpenSSL's and redis-py's words for a server that ends a TLS connection.
-_HUNG_UP = re.compile("EOF occurred|[Cc]losed|reset by peer|alert|handshake failure")
 
 
 class Server(NamedTuple):
@@ -264,84 +258,6 @@ _PASSING_CLASSES = frozenset(
     ("ReadOnlyError", "NoPermissionError", "BusyLoadingError",
      "MasterDownError", "ClusterDownError", "TryAgainError")
 )  # fmt: skip
-
-
-def connect(settings: RedisSettings) -> Link:
-    """Open a link and make sure that the server can run meshd's scripts.
-
-    Raises BrokerUnavailable, also for a server that is too old and for a wrong password: both can
-    be put right while a daemon waits.
-    """
-    address = settings.url
-    connection = _connection(settings)
-    try:
-        connection.connect()  # type: ignore[no-untyped-call]
-    except (RedisError, OSError) as error:
-        raise _hinting(as_broker_error(error, address), settings) from error
-    link = Link(connection, address, Server((0, 0), "unknown"))
-    try:
-        link.server = _server(link)
-        link.load_scripts()
-    except BrokerError as error:
-        link.close()
-        hinting = _hinting(error, settings)
-        if hinting is error:
-            raise
-        raise hinting from error
-    return link
-
-
-def _hinting(error: BrokerError, settings: RedisSettings) -> BrokerError:
-    """The error itself, or with what is probably behind it: in TLS 1.3 a server that does not like
-    the client's certificate hangs up after the handshake, and its reason is often not read.
-    """
-    if not settings.url.startswith("rediss:") or not _HUNG_UP.search(str(error)):
-        return error
-    known = "ssl_certfile=" in settings.url
-    about = "not accept the client certificate" if known else "want a client certificate"
-    return BrokerUnavailable(f"{error}; the server may {about} (ssl_certfile, ssl_keyfile)")
-
-
-def _connection(settings: RedisSettings) -> Connection:
-    arguments: dict[str, Any] = dict(parse_url(settings.url))  # type: ignore[no-untyped-call]
-    connection_class = arguments.pop("connection_class", Connection)
-    if settings.password is not None:
-        arguments["password"] = settings.password
-    arguments |= {
-        "socket_timeout": settings.socket_timeout,
-        "retry": Retry(NoBackoff(), 0),
-        "health_check_interval": 0,
-    }
-    if not settings.url.startswith("unix:"):
-        arguments["socket_connect_timeout"] = settings.connect_timeout
-    known: set[str] = set()
-    for shape in Connection.__mro__:
-        known.update(inspect.signature(shape).parameters)
-    # Neither a third protocol nor the library's name: each costs a round trip, old servers refuse.
-    if "protocol" in known:
-        arguments["protocol"] = 2
-    if "driver_info" in known:
-        arguments["driver_info"] = None
-    elif "lib_name" in known:
-        arguments |= {"lib_name": None, "lib_version": None}
-    connection: Connection = connection_class(**arguments)
-    return connection
-
-
-def _server(link: Link) -> Server:
-    said = dict(
-        line.split(":", 1)
-        for line in link.call(b"INFO", b"server").decode().splitlines()
-        if ":" in line
-    )
-    text = said.get("redis_version", "0.0")
-    major, minor = (int(part) for part in [*text.split("."), "0"][:2])
-    if (major, minor) < OLDEST_SERVER:
-        raise BrokerUnavailable(
-            f"Redis at {link.address} is version {text}; meshd needs 5.0 or newer: upgrade it"
-        )
-    valkey = said.get("valkey_version")
-    return Server((major, minor), f"Valkey {valkey}" if valkey else f"Redis {text}")
 
 
 def milliseconds(seconds: float) -> int:

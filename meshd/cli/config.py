@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from meshd.broker.link import connect
+from meshd.broker.connect import connect
 from meshd.cli.exits import Exit
 from meshd.cli.options import add_config, add_json, settings_of
 from meshd.cli.outcome import write

@@ -18,8 +18,9 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from meshd.broker import dead, queue
+from meshd.broker.connect import connect
 from meshd.broker.dead import Letter, Revived, Wanted
-from meshd.broker.link import Link, connect
+from meshd.broker.link import Link
 from meshd.broker.paging import NEWEST_FIRST, OLDEST_FIRST, Order
 from meshd.cli.exits import Exit
 from meshd.cli.options import (

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from meshd.broker.link import connect
+from meshd.broker.connect import connect
 from meshd.cli.exits import Exit
 from meshd.cli.options import add_config, add_json, known_kinds, settings_of
 from meshd.cli.outcome import write

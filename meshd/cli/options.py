@@ -23,7 +23,8 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--redis-url", metavar="URL",
-        help="where Redis is, such as redis://localhost:6379/0 or unix:///run/redis.sock",
+        help="where Redis is, such as redis://localhost:6379/0, unix:///run/redis.sock or "
+        "redis+sentinel://h1:26379,h2:26379/service/0",
     )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from meshd.broker.link import Link, connect
+from meshd.broker.connect import connect
+from meshd.broker.link import Link
 from meshd.cli.autoscale import scale_cell
 from meshd.cli.exits import Exit
 from meshd.cli.fleet import Record, lives, look

@@ -17,7 +17,8 @@ from typing import Any
 
 from meshd.broker import queue
 from meshd.broker.cancel import cancel, waiting
-from meshd.broker.link import Link, connect
+from meshd.broker.connect import connect
+from meshd.broker.link import Link
 from meshd.cli.exits import Exit
 from meshd.cli.fleet import age
 from meshd.cli.options import INBOX_NAME, add_config, add_json, queues_of, settings_of, whole_number

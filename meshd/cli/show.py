@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from meshd.broker.link import connect
+from meshd.broker.connect import connect
 from meshd.cli import fleet
 from meshd.cli.exits import Exit
 from meshd.cli.fleet import Record

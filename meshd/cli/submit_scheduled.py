@@ -15,7 +15,7 @@ import time
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from meshd.broker.link import connect
+from meshd.broker.connect import connect
 from meshd.broker.queue import Guard, Submitted, submit_all, submit_command, submitted
 from meshd.cli.exits import Exit
 from meshd.cli.options import add_config, add_json, settings_of

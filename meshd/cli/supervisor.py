@@ -11,7 +11,7 @@ import functools
 import os
 
 import meshd
-from meshd.broker.link import connect
+from meshd.broker.connect import connect
 from meshd.cli.exits import Exit
 from meshd.cli.options import add_config, settings_of
 from meshd.config import Settings

@@ -21,7 +21,8 @@ import tty
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from meshd.broker.link import Link, connect
+from meshd.broker.connect import connect
+from meshd.broker.link import Link
 from meshd.cli import logs
 from meshd.cli.dashboard import Act, Dashboard, Quit
 from meshd.cli.exits import Exit

@@ -13,7 +13,7 @@ import os
 import signal
 
 import meshd
-from meshd.broker.link import connect
+from meshd.broker.connect import connect
 from meshd.cli.exits import Exit
 from meshd.cli.options import add_config, settings_of
 from meshd.config import KindSettings, Settings, kind_of, parse_instance

@@ -15,7 +15,8 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from meshd.broker.link import Link, connect
+from meshd.broker.connect import connect
+from meshd.broker.link import Link
 from meshd.config import RedisSettings
 from meshd.errors import BrokerUnavailable, MeshdError
 

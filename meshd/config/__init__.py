@@ -3,7 +3,7 @@
 Settings are values: nothing here connects, starts or writes. Every mistake is a ConfigError that
 names file, key, what was found, what was expected, and the remedy.
 
-units, wording, redis_url, address   text
+units, wording, redis_url, sentinel_url, address   text
 forms, schema               what there is to set
 sources, check, load        how it is found and put together
 show, instance              what others ask of it
@@ -27,6 +27,7 @@ from meshd.config.schema import (
     SupervisorSettings,
     WorkerSettings,
 )
+from meshd.config.sentinel_url import Watched, is_sentinel, watched
 from meshd.config.show import describe, differences
 from meshd.config.sources import DEFAULT_FILE
 from meshd.config.units import format_duration, format_size, parse_duration, parse_size
@@ -44,16 +45,19 @@ __all__ = [
     "RetryCurve",
     "Settings",
     "SupervisorSettings",
+    "Watched",
     "WorkerSettings",
     "address_of",
     "describe",
     "differences",
     "format_duration",
     "format_size",
+    "is_sentinel",
     "kind_of",
     "load",
     "masked",
     "parse_duration",
     "parse_instance",
     "parse_size",
+    "watched",
 ]

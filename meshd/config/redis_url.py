@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
+from meshd.config.sentinel_url import is_sentinel, masked_service, watched, without_password
 from meshd.config.wording import shown
 from meshd.errors import ConfigError
 
@@ -16,7 +17,7 @@ DEFAULT_URL = "redis://localhost:6379/0"
 DEFAULT_PORT = 6379
 
 _SERVERS = {"redis", "rediss", "unix"}
-_LATER = {"redis+sentinel", "redis+cluster"}
+_LATER = {"redis+cluster"}
 _MEMBERS = {"db", "username", "password"}
 _TLS_MEMBERS = {"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"}
 _EXPECTED = 'a URL such as "redis://localhost:6379/0", "rediss://..." or "unix:///run/redis.sock"'
@@ -36,7 +37,11 @@ def _refused_because(url: str) -> str | None:
     scheme, separator, _ = url.partition("://")
     if scheme in _LATER:
         return f"{scheme}:// is not available in this version of meshd; expected {_EXPECTED}"
-    if scheme not in _SERVERS or not separator or not url.isprintable() or " " in url:
+    if not separator or not url.isprintable() or " " in url:
+        return f"expected {_EXPECTED}"
+    if is_sentinel(url):
+        return _bad_service(url)
+    if scheme not in _SERVERS:
         return f"expected {_EXPECTED}"
     try:
         parts = urlsplit(url)
@@ -52,6 +57,14 @@ def _refused_because(url: str) -> str | None:
     if not re.fullmatch(r"/?[0-9]{0,9}", parts.path):
         return 'expected a database number after the host, such as "/0"'
     return _bad_members(parts)
+
+
+def _bad_service(url: str) -> str | None:
+    try:
+        watched(url)
+    except ConfigError as error:
+        return str(error)
+    return None
 
 
 def _bad_socket(parts: SplitResult) -> str | None:
@@ -72,6 +85,8 @@ def _bad_members(parts: SplitResult) -> str | None:
 
 def split_password(url: str) -> tuple[str, str | None]:
     """The checked `url` without its password, and the password, or None where it has none."""
+    if is_sentinel(url):
+        return without_password(url)
     parts = urlsplit(url)
     members = parse_qsl(parts.query, keep_blank_values=True)
     password = next((value for name, value in members if name == "password"), None)
@@ -101,8 +116,11 @@ def check_port(port: str) -> None:
 
 
 def with_address(url: str, host: str | None, port: str | None) -> str:
-    """The checked `url` with another host or port; the default URL takes the place of a socket."""
-    parts = urlsplit(url if not url.startswith("unix:") else DEFAULT_URL)
+    """The checked `url` with another host or port; the default URL takes the place of a socket
+    and of sentinels.
+    """
+    is_server = not url.startswith("unix:") and not is_sentinel(url)
+    parts = urlsplit(url if is_server else DEFAULT_URL)
     user, at, _ = parts.netloc.rpartition("@")
     name = host or parts.hostname or "localhost"
     name = f"[{name}]" if ":" in name else name
@@ -115,6 +133,8 @@ def masked(url: str) -> str:
     scheme, separator, _ = url.partition("://")
     if not separator:
         return "***" if "@" in url else url
+    if is_sentinel(url):
+        return masked_service(url)
     parts = _read_as_meant(url)
     if parts is None:
         return f"{scheme}://***"

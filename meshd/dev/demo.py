@@ -14,7 +14,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from meshd.broker.link import Link, connect
+from meshd.broker.connect import connect
+from meshd.broker.link import Link
 from meshd.broker.queue import depth
 from meshd.broker.subscription import Subscription
 from meshd.client import Client, Result, Submission

@@ -11,7 +11,8 @@ import os
 import time
 from collections.abc import Iterable
 
-from meshd.broker.link import Link, connect
+from meshd.broker.connect import connect
+from meshd.broker.link import Link
 from meshd.broker.queue import register
 from meshd.broker.settlement import Settlement, done
 from meshd.broker.slot import Claimed, Slot, SlotSettings

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from meshd.broker.link import connect as connect_link
+from meshd.broker.connect import connect as connect_link
 from meshd.broker.settlement import done
 from meshd.broker.slot import Claimed, Slot, SlotSettings
 from meshd.config import RedisSettings

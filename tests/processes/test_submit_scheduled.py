@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from meshd.broker.link import Link, connect as connect_link
+from meshd.broker.connect import connect as connect_link
+from meshd.broker.link import Link
 from meshd.cli import main, submit_scheduled
 from meshd.config import RedisSettings
 from meshd.protocol import KNOWN_SECONDS, Keys, decode_task, queue_of

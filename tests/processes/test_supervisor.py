@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from meshd.broker.link import connect
+from meshd.broker.connect import connect
 from meshd.broker.queue import register
 from meshd.config import RedisSettings
 from meshd.protocol import INBOX, Keys, queue_of

@@ -14,7 +14,8 @@ from typing import Any, Final, Self
 import pytest
 
 from meshd.broker import queue as verbs
-from meshd.broker.link import Link, connect
+from meshd.broker.connect import connect
+from meshd.broker.link import Link
 from meshd.broker.scripts import SCRIPTS
 from meshd.broker.settlement import Settlement
 from meshd.broker.slot import Attachment, Claimed, ClaimReply, Held, Slot, SlotSettings

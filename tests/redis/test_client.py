@@ -16,7 +16,7 @@ import redis
 import meshd
 from meshd import Client, Receipt
 from meshd.broker import queue
-from meshd.broker.link import connect
+from meshd.broker.connect import connect
 from meshd.client import default_client
 from meshd.config import RedisSettings
 from meshd.errors import BrokerUnavailable, ConfigError, MeshdError, ProtocolError, QueueFull

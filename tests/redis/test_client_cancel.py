@@ -10,7 +10,7 @@ import redis
 
 from meshd import Cancellation, Client
 from meshd.broker import queue
-from meshd.broker.link import connect
+from meshd.broker.connect import connect
 from meshd.config import RedisSettings
 from meshd.errors import ProtocolError
 from meshd.protocol import INBOX, Keys, queue_of

@@ -11,7 +11,8 @@ import redis
 
 from meshd import Client
 from meshd.broker import queue
-from meshd.broker.link import connect, pack
+from meshd.broker.connect import connect
+from meshd.broker.link import pack
 from meshd.broker.scripts import SCRIPTS
 from meshd.client import Submission
 from meshd.config import RedisSettings

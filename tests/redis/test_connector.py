@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from meshd.broker.connect import connect
 from meshd.broker.connector import Connector
-from meshd.broker.link import Link, connect
+from meshd.broker.link import Link
 from meshd.config import RedisSettings
 from meshd.errors import BrokerError, BrokerUnavailable
 from tests.redis.raw import RawQueue

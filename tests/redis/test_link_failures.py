@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from meshd.broker.link import Link, Server, as_broker_error, connect, pack
+from meshd.broker.connect import connect
+from meshd.broker.link import Link, Server, as_broker_error, pack
 from meshd.config import RedisSettings
 from meshd.embedded.standin import read_command
 from meshd.errors import BrokerUnavailable, ClaimLost

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from meshd.broker.link import connect
+from meshd.broker.connect import connect
 from meshd.config import RedisSettings
 from meshd.errors import BrokerUnavailable
 from tests.processes.conftest import NASTY

@@ -1,0 +1,46 @@
+"""Connecting to Redis, wherever the settings say that it is, and making sure that meshd can work
+with who answers.
+"""
+
+from __future__ import annotations
+
+from meshd.broker.dial import dial, hinting
+from meshd.broker.link import OLDEST_SERVER, Link, Server
+from meshd.broker.sentinel import dial_primary
+from meshd.config import RedisSettings, is_sentinel
+from meshd.errors import BrokerError, BrokerUnavailable
+
+
+def connect(settings: RedisSettings) -> Link:
+    """Open a link and make sure that the server can run meshd's scripts.
+
+    Raises BrokerUnavailable, also for a server that is too old and for a wrong password: both can
+    be put right while a daemon waits.
+    """
+    link = dial_primary(settings) if is_sentinel(settings.url) else dial(settings)
+    try:
+        link.server = _server(link)
+        link.load_scripts()
+    except BrokerError as error:
+        link.close()
+        hinting_at = hinting(error, settings)
+        if hinting_at is error:
+            raise
+        raise hinting_at from error
+    return link
+
+
+def _server(link: Link) -> Server:
+    said = dict(
+        line.split(":", 1)
+        for line in link.call(b"INFO", b"server").decode().splitlines()
+        if ":" in line
+    )
+    text = said.get("redis_version", "0.0")
+    major, minor = (int(part) for part in [*text.split("."), "0"][:2])
+    if (major, minor) < OLDEST_SERVER:
+        raise BrokerUnavailable(
+            f"Redis at {link.address} is version {text}; meshd needs 5.0 or newer: upgrade it"
+        )
+    valkey = said.get("valkey_version")
+    return Server((major, minor), f"Valkey {valkey}" if valkey else f"Redis {text}")

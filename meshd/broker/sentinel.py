@@ -1,0 +1,59 @@
+"""Who of a service's servers is its primary: the sentinels are asked each time anew, and the server
+that they name is asked whether it agrees.
+
+Follows https://redis.io/docs/reference/sentinel-clients/. It does not listen for the sentinels'
+announcements: a server that stops being the primary closes its connections or refuses to write,
+and both lead here again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from meshd.broker.dial import dial
+from meshd.broker.link import Link
+from meshd.config import RedisSettings, Watched, watched
+from meshd.errors import BrokerError, BrokerUnavailable
+
+
+def dial_primary(settings: RedisSettings) -> Link:
+    """A link to the primary of the service in `settings.url`, by the first sentinel whose word
+    proves true. Raises BrokerUnavailable, which says what each sentinel answered.
+    """
+    service = watched(settings.url)
+    answers = []
+    for host, port in service.sentinels:
+        try:
+            return _by_word_of(f"redis://{_bracketed(host)}:{port}", service, settings)
+        except BrokerError as error:
+            answers.append(str(error))
+    raise BrokerUnavailable(f"no primary of {service.service}: {'; '.join(dict.fromkeys(answers))}")
+
+
+def _by_word_of(sentinel: str, service: Watched, settings: RedisSettings) -> Link:
+    host, port = _primary(sentinel, service.service, settings)
+    link = dial(replace(settings, url=service.at(host, port)))
+    try:
+        if b"role:master" not in link.call(b"INFO", b"replication").splitlines():
+            raise BrokerUnavailable(
+                f"{link.address}, which {sentinel} takes for the primary, is a replica still"
+            )
+    except BrokerError:
+        link.close()
+        raise
+    return link
+
+
+def _primary(sentinel: str, service: str, settings: RedisSettings) -> tuple[str, int]:
+    link = dial(replace(settings, url=sentinel, password=None))
+    try:
+        found = link.call(b"SENTINEL", b"get-master-addr-by-name", service)
+    finally:
+        link.close()
+    if found is None:
+        raise BrokerUnavailable(f"the sentinel {sentinel} knows no service {service}")
+    return found[0].decode(), int(found[1])
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
