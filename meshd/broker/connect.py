@@ -4,20 +4,23 @@ with who answers.
 
 from __future__ import annotations
 
+from meshd.broker.cluster import dial_node
 from meshd.broker.dial import dial, hinting
 from meshd.broker.link import OLDEST_SERVER, Link, Server
 from meshd.broker.sentinel import dial_primary
-from meshd.config import RedisSettings, is_sentinel
+from meshd.config import RedisSettings, is_cluster, is_sentinel
 from meshd.errors import BrokerError, BrokerUnavailable
+from meshd.protocol import INBOX
 
 
-def connect(settings: RedisSettings) -> Link:
-    """Open a link and make sure that the server can run meshd's scripts.
+def connect(settings: RedisSettings, home: str = INBOX) -> Link:
+    """Open a link and make sure that the server can run meshd's scripts. In a cluster its own
+    socket leads to the node that has the key `home`.
 
     Raises BrokerUnavailable, also for a server that is too old and for a wrong password: both can
     be put right while a daemon waits.
     """
-    link = dial_primary(settings) if is_sentinel(settings.url) else dial(settings)
+    link = _dialled(settings, home)
     try:
         link.server = _server(link)
         link.load_scripts()
@@ -28,6 +31,14 @@ def connect(settings: RedisSettings) -> Link:
             raise
         raise hinting_at from error
     return link
+
+
+def _dialled(settings: RedisSettings, home: str) -> Link:
+    if is_sentinel(settings.url):
+        return dial_primary(settings)
+    if is_cluster(settings.url):
+        return dial_node(settings, home)
+    return dial(settings, Link)
 
 
 def _server(link: Link) -> Server:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from redis.backoff import NoBackoff
 from redis.connection import Connection, parse_url
@@ -19,14 +20,19 @@ from meshd.errors import BrokerError, BrokerUnavailable
 _HUNG_UP = re.compile("EOF occurred|[Cc]losed|reset by peer|alert|handshake failure")
 
 
-def dial(settings: RedisSettings) -> Link:
-    """A link to the server that `settings.url` names. Raises BrokerUnavailable."""
+L = TypeVar("L", bound=Link)
+
+
+def dial(settings: RedisSettings, make: Callable[[Connection, str, Server], L]) -> L:
+    """A link to the server that `settings.url` names; `make` is what makes a link of a connection,
+    its address and its server. Raises BrokerUnavailable.
+    """
     connection = _connection(settings)
     try:
         connection.connect()  # type: ignore[no-untyped-call]
     except (RedisError, OSError) as error:
         raise hinting(as_broker_error(error, settings.url), settings) from error
-    return Link(connection, settings.url, Server((0, 0), "unknown"))
+    return make(connection, settings.url, Server((0, 0), "unknown"))
 
 
 def hinting(error: BrokerError, settings: RedisSettings) -> BrokerError:

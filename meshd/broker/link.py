@@ -33,7 +33,7 @@ _BLMOVE_SINCE = (6, 2)
 #: Refusals that pass without anybody changing a queue: the server is elsewhere, full or closed.
 _PASSING = frozenset(
     ("LOADING", "READONLY", "MASTERDOWN", "MISCONF", "NOAUTH", "WRONGPASS", "NOPERM",
-     "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY", "UNBLOCKED", "NOGOODSLAVE")
+     "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOREPLICAS", "BUSY", "UNBLOCKED", "NOGOODSLAVE")
 )  # fmt: skip
 #: How Redis 5 and 6 pass on the refusal of a command within a script.
 _IN_SCRIPT = re.compile(r": -([A-Z]+) ")
@@ -89,6 +89,11 @@ class Link:
         """The socket's descriptor, for a selector; valid until `close`."""
         return int(self._sock().fileno())
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has been neither closed nor lost."""
+        return self._connection._sock is not None  # noqa: SLF001  see _sock
+
     def call(self, *arguments: Argument) -> Any:
         """Send one command and read its reply."""
         self.send(*arguments)
@@ -116,7 +121,7 @@ class Link:
                 replies.append(self.receive())
             except BrokerError as error:
                 refusal = refusal or error
-                if self._connection._sock is None:  # noqa: SLF001  see _sock
+                if not self.is_open:
                     break
         if refusal:
             raise refusal
@@ -147,17 +152,18 @@ class Link:
         self._send(command)
         return self.receive()
 
-    def run_all(self, commands: Sequence[bytes]) -> list[Any]:
-        """Run packed EVALSHAs together; of each the reply, or the BrokerError that refused it.
+    def run_all(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Run commands together; of each the reply, or the BrokerError that refused it.
 
         Raises BrokerUnavailable when the connection is lost: how many of them ran is unknown.
         """
-        replies = self._replies(commands)
+        packed = [pack(command) for command in commands]
+        replies = self._replies(packed)
         # A script that the server does not know ran nothing: it can be asked for again.
         unknown = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
             self.load_scripts()
-            again = self._replies([commands[at] for at in unknown])
+            again = self._replies([packed[at] for at in unknown])
             for at, reply in zip(unknown, again, strict=True):
                 replies[at] = reply
         return [
@@ -177,6 +183,12 @@ class Link:
             except (RedisError, OSError) as error:
                 raise self._as_broker_error(error) from error
         return replies
+
+    def replicas_with_everything(self, wanted: int, seconds: float) -> int:
+        """How many replicas have all that was written over this link; waits for as many as are
+        `wanted`, for so many seconds at the most.
+        """
+        return int(self.call(b"WAIT", wanted, milliseconds(seconds)))
 
     def load_scripts(self) -> None:
         self.pipeline([(b"SCRIPT", b"LOAD", script.source) for script in SCRIPTS.values()])
@@ -256,7 +268,7 @@ def as_broker_error(error: Exception, address: str) -> BrokerError:
 
 _PASSING_CLASSES = frozenset(
     ("ReadOnlyError", "NoPermissionError", "BusyLoadingError",
-     "MasterDownError", "ClusterDownError", "TryAgainError")
+     "MasterDownError", "ClusterDownError", "TryAgainError", "MovedError", "AskError")
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from meshd.broker.link import Argument, Link, milliseconds, pack
+from meshd.broker.link import Argument, Link, milliseconds
 from meshd.broker.scripts import SCRIPTS
 from meshd.errors import NotReplicated, QueueFull
 from meshd.protocol import (
@@ -101,7 +101,7 @@ def confirm(link: Link, replicas: int, seconds: float) -> None:
     """Wait until that many replicas have everything that this link has written. Raises
     NotReplicated when fewer have it after `seconds`.
     """
-    confirmed = link.call(b"WAIT", replicas, milliseconds(seconds))
+    confirmed = link.replicas_with_everything(replicas, seconds)
     if confirmed < replicas:
         raise NotReplicated(
             f"{link.address} has accepted it, but only {confirmed} of {replicas} replicas have it "
@@ -114,7 +114,7 @@ def run_all(link: Link, script: str, commands: Iterable[Command]) -> list[Any]:
     """Run a script several times in one round trip; of each the reply, or the BrokerError."""
     sha = SCRIPTS[script].sha
     return link.run_all(
-        [pack((b"EVALSHA", sha, len(keys), *keys, *arguments)) for keys, arguments in commands]
+        [(b"EVALSHA", sha, len(keys), *keys, *arguments) for keys, arguments in commands]
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from meshd.broker.link import Link, pack
+from meshd.broker.link import Link
 from meshd.broker.slot import Slot, SlotSettings
 from meshd.errors import BrokerError, ClaimLost
 from meshd.protocol import CANARY_SECONDS, GIVEN_UP, Keys
@@ -52,7 +52,7 @@ def survey(link: Link, keys: Keys) -> list[Sight]:
         for slot, owner in zip(pairs[::2], pairs[1::2], strict=True)
     }
     commands = [
-        pack((command, key))
+        (command, key)
         for slot in owners
         for command, key in (
             (b"EXISTS", keys.lease(slot)),

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from meshd.broker.dial import dial
 from meshd.broker.link import Link
-from meshd.config import RedisSettings, Watched, watched
+from meshd.config import Hosts, RedisSettings, hosts_of
 from meshd.errors import BrokerError, BrokerUnavailable
 
 
@@ -20,9 +20,9 @@ def dial_primary(settings: RedisSettings) -> Link:
     """A link to the primary of the service in `settings.url`, by the first sentinel whose word
     proves true. Raises BrokerUnavailable, which says what each sentinel answered.
     """
-    service = watched(settings.url)
+    service = hosts_of(settings.url)
     answers = []
-    for host, port in service.sentinels:
+    for host, port in service.addresses:
         try:
             return _by_word_of(f"redis://{_bracketed(host)}:{port}", service, settings)
         except BrokerError as error:
@@ -30,9 +30,9 @@ def dial_primary(settings: RedisSettings) -> Link:
     raise BrokerUnavailable(f"no primary of {service.service}: {'; '.join(dict.fromkeys(answers))}")
 
 
-def _by_word_of(sentinel: str, service: Watched, settings: RedisSettings) -> Link:
+def _by_word_of(sentinel: str, service: Hosts, settings: RedisSettings) -> Link:
     host, port = _primary(sentinel, service.service, settings)
-    link = dial(replace(settings, url=service.at(host, port)))
+    link = dial(replace(settings, url=service.at(host, port)), Link)
     try:
         if b"role:master" not in link.call(b"INFO", b"replication").splitlines():
             raise BrokerUnavailable(
@@ -45,7 +45,7 @@ def _by_word_of(sentinel: str, service: Watched, settings: RedisSettings) -> Lin
 
 
 def _primary(sentinel: str, service: str, settings: RedisSettings) -> tuple[str, int]:
-    link = dial(replace(settings, url=sentinel, password=None))
+    link = dial(replace(settings, url=sentinel, password=None), Link)
     try:
         found = link.call(b"SENTINEL", b"get-master-addr-by-name", service)
     finally:

@@ -24,7 +24,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--redis-url", metavar="URL",
         help="where Redis is, such as redis://localhost:6379/0, unix:///run/redis.sock or "
-        "redis+sentinel://h1:26379,h2:26379/service/0",
+        "redis+sentinel://h1,h2/service/0 or redis+cluster://h1,h2",
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from meshd.errors import ConfigError, MeshdError
 from meshd.estate import Verdict
 from meshd.logs import configure, get_events
 from meshd.postmortem import Dead, postmortem
+from meshd.protocol import queue_of
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +43,8 @@ def run(options: argparse.Namespace) -> int:
         instance = options.instance
         configure(settings.log_format, settings.log.level, service="worker", instance=instance.name)
         dead = Dead(instance, kind_of(instance, settings), _verdict())
-        postmortem(dead, settings, functools.partial(connect, settings.redis), events)
+        dial = functools.partial(connect, settings.redis, queue_of(instance.kind))
+        postmortem(dead, settings, dial, events)
     except MeshdError as error:
         events.error("postmortem", f"left to the next start: {error}")
     return Exit.DONE

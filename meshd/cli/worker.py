@@ -20,6 +20,7 @@ from meshd.config import KindSettings, Settings, kind_of, parse_instance
 from meshd.host import folder, take_place
 from meshd.logs import configure, get_events
 from meshd.metrics import open_page
+from meshd.protocol import queue_of
 from meshd.systemd.notify import Notifier
 from meshd.worker.identity import Identity
 from meshd.worker.loop import Worker
@@ -55,10 +56,8 @@ def run(options: argparse.Namespace) -> int:
 
     events = get_events("worker")
     page = open_page(settings, instance.name, meshd.__version__, events)
-    worker = Worker(
-        identity, settings, functools.partial(connect, settings.redis), notifier, events, reread,
-        page,
-    )  # fmt: skip
+    dial = functools.partial(connect, settings.redis, queue_of(instance.kind))
+    worker = Worker(identity, settings, dial, notifier, events, reread, page)
     try:
         worker.run()
     finally:

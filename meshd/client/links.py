@@ -108,9 +108,11 @@ class Links:
         return self._link
 
     def _has_gone_stale(self, link: Link) -> bool:
-        """Whether the server has closed a link that was idle. Nothing has been sent yet, so it
-        can be replaced without a doubt.
+        """Whether it is closed, or the server has closed it while it was idle. Nothing has been
+        sent yet, so it can be replaced without a doubt.
         """
+        if not link.is_open:
+            return True
         if time.monotonic() - self._used_at < _LOOK_AFTER_SECONDS:
             return False
         try:

@@ -3,7 +3,7 @@
 Settings are values: nothing here connects, starts or writes. Every mistake is a ConfigError that
 names file, key, what was found, what was expected, and the remedy.
 
-units, wording, redis_url, sentinel_url, address   text
+units, wording, redis_url, hosts_url, address   text
 forms, schema               what there is to set
 sources, check, load        how it is found and put together
 show, instance              what others ask of it
@@ -12,6 +12,7 @@ show, instance              what others ask of it
 from __future__ import annotations
 
 from meshd.config.address import Address, address_of
+from meshd.config.hosts_url import Hosts, hosts_of, is_cluster, is_sentinel
 from meshd.config.instance import Instance, kind_of, parse_instance
 from meshd.config.load import load
 from meshd.config.redis_url import masked
@@ -27,7 +28,6 @@ from meshd.config.schema import (
     SupervisorSettings,
     WorkerSettings,
 )
-from meshd.config.sentinel_url import Watched, is_sentinel, watched
 from meshd.config.show import describe, differences
 from meshd.config.sources import DEFAULT_FILE
 from meshd.config.units import format_duration, format_size, parse_duration, parse_size
@@ -37,6 +37,7 @@ __all__ = [
     "DEFAULT_FILE",
     "Address",
     "AutoscaleSettings",
+    "Hosts",
     "Instance",
     "KindSettings",
     "LogSettings",
@@ -45,13 +46,14 @@ __all__ = [
     "RetryCurve",
     "Settings",
     "SupervisorSettings",
-    "Watched",
     "WorkerSettings",
     "address_of",
     "describe",
     "differences",
     "format_duration",
     "format_size",
+    "hosts_of",
+    "is_cluster",
     "is_sentinel",
     "kind_of",
     "load",
@@ -59,5 +61,4 @@ __all__ = [
     "parse_duration",
     "parse_instance",
     "parse_size",
-    "watched",
 ]

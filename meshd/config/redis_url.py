@@ -9,7 +9,13 @@ from __future__ import annotations
 import re
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
-from meshd.config.sentinel_url import is_sentinel, masked_service, watched, without_password
+from meshd.config.hosts_url import (
+    hosts_of,
+    is_cluster,
+    is_sentinel,
+    masked_hosts,
+    without_password,
+)
 from meshd.config.wording import shown
 from meshd.errors import ConfigError
 
@@ -17,7 +23,6 @@ DEFAULT_URL = "redis://localhost:6379/0"
 DEFAULT_PORT = 6379
 
 _SERVERS = {"redis", "rediss", "unix"}
-_LATER = {"redis+cluster"}
 _MEMBERS = {"db", "username", "password"}
 _TLS_MEMBERS = {"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"}
 _EXPECTED = 'a URL such as "redis://localhost:6379/0", "rediss://..." or "unix:///run/redis.sock"'
@@ -35,12 +40,10 @@ def check_url(url: str) -> None:
 
 def _refused_because(url: str) -> str | None:
     scheme, separator, _ = url.partition("://")
-    if scheme in _LATER:
-        return f"{scheme}:// is not available in this version of meshd; expected {_EXPECTED}"
     if not separator or not url.isprintable() or " " in url:
         return f"expected {_EXPECTED}"
-    if is_sentinel(url):
-        return _bad_service(url)
+    if _names_hosts(url):
+        return _bad_hosts(url)
     if scheme not in _SERVERS:
         return f"expected {_EXPECTED}"
     try:
@@ -59,9 +62,13 @@ def _refused_because(url: str) -> str | None:
     return _bad_members(parts)
 
 
-def _bad_service(url: str) -> str | None:
+def _names_hosts(url: str) -> bool:
+    return is_sentinel(url) or is_cluster(url)
+
+
+def _bad_hosts(url: str) -> str | None:
     try:
-        watched(url)
+        hosts_of(url)
     except ConfigError as error:
         return str(error)
     return None
@@ -85,7 +92,7 @@ def _bad_members(parts: SplitResult) -> str | None:
 
 def split_password(url: str) -> tuple[str, str | None]:
     """The checked `url` without its password, and the password, or None where it has none."""
-    if is_sentinel(url):
+    if _names_hosts(url):
         return without_password(url)
     parts = urlsplit(url)
     members = parse_qsl(parts.query, keep_blank_values=True)
@@ -117,9 +124,9 @@ def check_port(port: str) -> None:
 
 def with_address(url: str, host: str | None, port: str | None) -> str:
     """The checked `url` with another host or port; the default URL takes the place of a socket
-    and of sentinels.
+    and of several hosts.
     """
-    is_server = not url.startswith("unix:") and not is_sentinel(url)
+    is_server = not url.startswith("unix:") and not _names_hosts(url)
     parts = urlsplit(url if is_server else DEFAULT_URL)
     user, at, _ = parts.netloc.rpartition("@")
     name = host or parts.hostname or "localhost"
@@ -133,8 +140,8 @@ def masked(url: str) -> str:
     scheme, separator, _ = url.partition("://")
     if not separator:
         return "***" if "@" in url else url
-    if is_sentinel(url):
-        return masked_service(url)
+    if _names_hosts(url):
+        return masked_hosts(url)
     parts = _read_as_meant(url)
     if parts is None:
         return f"{scheme}://***"

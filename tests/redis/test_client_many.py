@@ -12,7 +12,7 @@ import redis
 from meshd import Client
 from meshd.broker import queue
 from meshd.broker.connect import connect
-from meshd.broker.link import pack
+from meshd.broker.link import Argument
 from meshd.broker.scripts import SCRIPTS
 from meshd.client import Submission
 from meshd.config import RedisSettings
@@ -143,11 +143,11 @@ def test_scripts_forgotten_within_a_pipeline_run_once_each(
 ) -> None:
     link = connect(RedisSettings(url=redis_url))
     sha = SCRIPTS["submit"].sha
-    commands = []
+    commands: list[tuple[Argument, ...]] = []
     for payload in (b"1", b"2", b"3"):
         keys, arguments = queue.submit_command(Keys("queue:worker_a"), [payload])
-        commands.append(pack((b"EVALSHA", sha, len(keys), *keys, *arguments)))
-    commands.insert(1, pack((b"SCRIPT", b"FLUSH")))
+        commands.append((b"EVALSHA", sha, len(keys), *keys, *arguments))
+    commands.insert(1, (b"SCRIPT", b"FLUSH"))
     replies = link.run_all(commands)
     link.close()
     assert replies == [[b"submitted", 1], b"OK", [b"submitted", 1], [b"submitted", 1]]

@@ -235,7 +235,7 @@ CALLS: dict[str, Callable[[Link], object]] = {
     "receive": Link.receive,
     "pipeline": lambda link: link.pipeline([("PING",)]),
     "script": lambda link: link.script("beat", [], []),
-    "run_all": lambda link: link.run_all([pack(("PING",))]),
+    "run_all": lambda link: link.run_all([("PING",)]),
     "load_scripts": Link.load_scripts,
     "has_reply": Link.has_reply,
     "fileno": Link.fileno,

@@ -158,7 +158,6 @@ def test_host_or_port_that_is_none_is_refused(
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("redis+cluster://h1:6379", "redis+cluster:// is not available in this version"),
         ("http://db", "a URL such as"),
         ("localhost:6379", "a URL such as"),
         ("redis:localhost", "a URL such as"),

@@ -1,4 +1,4 @@
-"""The address of a service that sentinels watch: accepted forms, and no leak of its password."""
+"""Addresses that name several hosts: what is accepted, and no leak of a password."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from meshd.config import load, masked, watched
+from meshd.config import hosts_of, load, masked
 from meshd.errors import ConfigError
 
 SECRET = "s3cr3t"
@@ -36,8 +36,8 @@ def test_sentinels_service_and_database_are_read(
     config.write_text(f"[redis]\nurl = '{url}'")
     settings = load(config, {})
     assert settings.redis.url == url
-    service = watched(settings.redis.url)
-    assert (service.sentinels, service.service, service.database) == (
+    service = hosts_of(settings.redis.url)
+    assert (service.addresses, service.service, service.database) == (
         sentinels, "mymaster", database,
     )  # fmt: skip
 
@@ -47,8 +47,8 @@ def test_password_is_that_of_the_primary_and_leaves_the_url(config: Path) -> Non
     redis = load(config, {}).redis
     assert redis.url == "redis+sentinel://jobs@h1,[::1]/main/1"
     assert redis.password == f"{SECRET}/"
-    assert watched(redis.url).at("::2", 6380) == "redis://jobs@[::2]:6380/1"
-    assert watched("redis+sentinel://h1/main").at("db", 6379) == "redis://db:6379/0"
+    assert hosts_of(redis.url).at("::2", 6380) == "redis://jobs@[::2]:6380/1"
+    assert hosts_of("redis+sentinel://h1/main").at("db", 6379) == "redis://db:6379/0"
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,37 @@ def test_masked_url_keeps_hosts_and_service() -> None:
     assert masked(f"redis+sentinel://u:{SECRET}@h1,h2/main") == "redis+sentinel://u:***@h1,h2/main"
     assert masked("redis+sentinel://h1,h2/main/3") == "redis+sentinel://h1,h2/main/3"
     assert SECRET not in masked(f"redis+sentinel://u:{SECRET}/@h1/main")
+
+
+@pytest.mark.parametrize(
+    ("url", "nodes"),
+    [
+        ("redis+cluster://h1:7000,h2", (("h1", 7000), ("h2", 6379))),
+        ("redis+cluster://h1/", (("h1", 6379),)),
+        ("redis+cluster://meshd@[::1]:7000,h2/0", (("::1", 7000), ("h2", 6379))),
+    ],
+)
+def test_nodes_of_a_cluster_are_read(
+    config: Path, url: str, nodes: tuple[tuple[str, int], ...]
+) -> None:
+    config.write_text(f"[redis]\nurl = '{url}'")
+    assert hosts_of(load(config, {}).redis.url).addresses == nodes
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("redis+cluster://", "expected hosts"),
+        ("redis+cluster://h1/1", "hosts and no database"),
+        ("redis+cluster://h1/service/0", "hosts and no database"),
+        (f"redis+cluster://u:{SECRET}@h1:p", "a port from 1 to 65535"),
+    ],
+)
+def test_mistake_in_a_cluster_is_named(config: Path, url: str, complaint: str) -> None:
+    config.write_text(f"[redis]\nurl = '{url}'")
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        load(config, {})
+    assert SECRET not in str(caught.value)
 
 
 def test_host_of_the_environment_stands_for_one_server(config: Path) -> None:
