@@ -75,13 +75,13 @@ class Supervisor:
             lambda name: take_place(name, settings.worker, f"a worker {name} is running"),
             refusals, log,
         )  # fmt: skip
+        self._census = Census()
+        self._meter = Meter(page, self._census, refusals)
         who = Who(place.slot.rpartition(".")[0], place.host)
         self._autoscaler = Autoscaler(
-            who, settings.kinds, refusals, log, is_a_unit=is_a_unit(os.environ)
+            who, settings.kinds, refusals, log, self._meter.counts, is_a_unit=is_a_unit(os.environ)
         )
-        self._census = Census()
         self._status = Status(self._census, refusals, log)
-        self._meter = Meter(page, self._census, refusals)
         self._responses = Responses(log)
         self._listener: Listener | None = None
         self._listener_fd = -1

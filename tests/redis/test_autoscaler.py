@@ -50,6 +50,26 @@ def test_backlog_starts_workers_up_to_max_and_quiet_stops_them_again(
     assert "a: 4 -> 2, 1 would have done for 20 s" in told(caplog)
 
 
+def test_each_worker_started_and_stopped_is_counted_by_kind_and_direction(
+    scaled: RawQueue, world: Callable[..., World]
+) -> None:
+    all_ = world("x", "y")
+    host, other = all_.hosts
+    assert host.actions() == {("a", "up"): 0, ("a", "down"): 0}
+    host.boot("a1")
+    all_.begin()
+    all_.backlog()
+    all_.turn(3)
+    assert host.actions()["a", "up"] + other.actions()["a", "up"] == 3
+    scaled.redis.delete(scaled.keys.queue)
+    all_.turn(70)
+    assert host.actions()["a", "down"] + other.actions()["a", "down"] == 3
+    for each in all_.hosts:
+        for direction, verb in (("up", "start"), ("down", "stop")):
+            told = [line.split()[1:] for line in each.systemctl.told if line.startswith(verb)]
+            assert each.actions()["a", direction] == sum(map(len, told))
+
+
 def test_nothing_is_done_while_workers_that_come_with_redis_come(
     scaled: RawQueue, world: Callable[..., World]
 ) -> None:
