@@ -64,7 +64,8 @@ class Autoscaler:
         """
         counts: Counter[str] = Counter()
         while self._left:
-            self._left[-1].leave(link)
+            with self._refusals.survived("taking back what was said of a kind"):
+                self._left[-1].leave(link)
             self._left.pop()
         if not self._kinds:
             return counts
