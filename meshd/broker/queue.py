@@ -5,13 +5,14 @@ Also the two registers that belong to no queue: `meshd:kinds` and `meshd:types`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from meshd.broker.link import Argument, Link, milliseconds
 from meshd.broker.scripts import SCRIPTS
-from meshd.errors import NotReplicated, QueueFull
+from meshd.errors import BrokerError, BrokerUnavailable, NotReplicated, QueueFull
 from meshd.protocol import (
     INBOX,
     KINDS,
@@ -29,7 +30,10 @@ PROMOTED_AT_ONCE = 1000
 UNIQUE_SECONDS = 86_400.0
 #: Bytes of an entry that is read only to know how long it has waited.
 LONGEST_READ = 64 * 1024
-_REGISTRATION = re.compile(rb"([a-z]+) (\d+)")
+SHOWN = 40  # bytes of what is strange
+_REGISTRATION = re.compile(rb"([a-z]+) (\d{1,15})")
+_KIND = re.compile(rb"[a-z]+")
+_COUNT = re.compile(rb"-?\d{1,19}")
 
 
 class Guard(NamedTuple):
@@ -134,7 +138,7 @@ def submitted(keys: Keys, reply: Sequence[bytes | int]) -> Submitted:
         )
     other = reply[1]
     if isinstance(other, bytes):
-        return Submitted("known" if state == b"known" else "unique", other.decode())
+        return Submitted("known" if state == b"known" else "unique", other.decode(errors="replace"))
     return Submitted("submitted", None)
 
 
@@ -178,8 +182,11 @@ def register(link: Link, kind: str, types: Iterable[str]) -> None:
 
 
 def kinds(link: Link) -> list[str]:
-    """All kinds that ever had a worker, sorted."""
-    return sorted(kind.decode() for kind in link.call(b"SMEMBERS", KINDS))
+    """All kinds that ever had a worker, sorted. What cannot be a kind is passed over, as are
+    elsewhere slots and counters that cannot be: anybody may write there; `strays` and `stray_kinds`
+    name it.
+    """
+    return sorted(kind.decode() for kind in link.call(b"SMEMBERS", KINDS) if _KIND.fullmatch(kind))
 
 
 def kinds_of(link: Link, task_type: str) -> list[str]:
@@ -205,22 +212,87 @@ def shortest(link: Link, of: Sequence[str]) -> str:
     """The kind whose queue is the shortest; the first of equals."""
     if len(of) == 1:
         return of[0]
-    lengths = link.pipeline([(b"LLEN", queue_of(kind)) for kind in of])
-    return min(zip(lengths, of, strict=True), key=lambda pair: int(pair[0]))[1]
+    return min(of, key=lengths(link, of).__getitem__)
+
+
+def lengths(link: Link, of: Sequence[str]) -> dict[str, float]:
+    """How many tasks wait in the queues of these kinds; infinite where Redis refuses to say, as it
+    does of a key of a wrong type: any other kind is the better choice.
+    """
+    replies = link.run_all([(b"LLEN", queue_of(kind)) for kind in of])
+    return {
+        kind: math.inf if isinstance(reply, BrokerError) else reply
+        for kind, reply in zip(of, replies, strict=True)
+    }
+
+
+def ask(link: Link, *questions: tuple[bytes, str]) -> list[Any]:
+    """The replies to commands that take a key and nothing else, in one round trip. Raises the first
+    refusal, and names the key, which Redis does not.
+    """
+    replies = link.run_all(questions)
+    for (_, key), reply in zip(questions, replies, strict=True):
+        if isinstance(reply, BrokerUnavailable):
+            raise reply
+        if isinstance(reply, BrokerError):
+            raise BrokerError(f"{key}: {reply}") from reply
+    return replies
 
 
 def depth(link: Link, keys: Keys) -> Depth:
     """How full a queue is, and its counters."""
-    waiting, scheduled, dead, paused, stats = link.pipeline(
-        [
-            (b"LLEN", keys.queue), (b"ZCARD", keys.scheduled), (b"ZCARD", keys.dead),
-            (b"EXISTS", keys.paused), (b"HGETALL", keys.stats),
-        ]
+    waiting, scheduled, dead, paused, stats = ask(
+        link, (b"LLEN", keys.queue), (b"ZCARD", keys.scheduled), (b"ZCARD", keys.dead),
+        (b"EXISTS", keys.paused), (b"HGETALL", keys.stats),
     )  # fmt: skip
-    counters = {
-        name.decode(): int(count) for name, count in zip(stats[::2], stats[1::2], strict=True)
-    }
-    return Depth(waiting, scheduled, dead, bool(paused), counters)
+    return Depth(waiting, scheduled, dead, bool(paused), counters(stats))
+
+
+def counters(stats: Sequence[bytes]) -> dict[str, int]:
+    """The counters of a queue, of the fields and values of its stats in turn."""
+    pairs = zip(stats[::2], stats[1::2], strict=True)
+    return {name.decode(): int(count) for name, count in pairs if _is_counter(name, count)}
+
+
+def _is_counter(name: bytes, count: bytes) -> bool:
+    return is_text(name) and _COUNT.fullmatch(count) is not None
+
+
+def is_text(name: bytes) -> bool:
+    """Whether it is UTF-8."""
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def stray_kinds(link: Link) -> list[str]:
+    """What is passed over among the kinds: a sentence each, for an administrator. Raises
+    BrokerError.
+    """
+    return [
+        f"{KINDS} has the member {member[:SHOWN]!r}, which is no kind"
+        for member in link.call(b"SMEMBERS", KINDS)
+        if not _KIND.fullmatch(member)
+    ]
+
+
+def strays(link: Link, keys: Keys) -> list[str]:
+    """The same of the slots and counters of a queue."""
+    names, stats = ask(link, (b"HKEYS", keys.slots), (b"HGETALL", keys.stats))
+    return [
+        *(
+            f"{keys.slots} has the field {name[:SHOWN]!r}, which is no slot"
+            for name in names
+            if not is_text(name)
+        ),
+        *(
+            f"{keys.stats} has the field {name[:SHOWN]!r} of {count[:SHOWN]!r}, which is no counter"
+            for name, count in zip(stats[::2], stats[1::2], strict=True)
+            if not _is_counter(name, count)
+        ),
+    ]
 
 
 def next_ones(link: Link, keys: Keys, number: int) -> list[bytes]:
@@ -249,13 +321,16 @@ def resume(link: Link, keys: Keys) -> bool:
 
 def slots(link: Link, keys: Keys) -> dict[str, tuple[str, bytes | None]]:
     """The slots of a queue: name -> owner token (or -), and what its owner last said (JSON)."""
-    pairs = link.call(b"HGETALL", keys.slots)
-    names = [name.decode() for name in pairs[::2]]
-    if not names:
+    (pairs,) = ask(link, (b"HGETALL", keys.slots))
+    owners = {
+        name.decode(): owner.decode(errors="replace")
+        for name, owner in zip(pairs[::2], pairs[1::2], strict=True)
+        if is_text(name)
+    }
+    if not owners:
         return {}
-    said = link.call(b"MGET", *(keys.about(name) for name in names))
-    owners = (owner.decode() for owner in pairs[1::2])
-    return dict(zip(names, zip(owners, said, strict=True), strict=True))
+    said = link.call(b"MGET", *map(keys.about, owners))
+    return dict(zip(owners, zip(owners.values(), said, strict=True), strict=True))
 
 
 def alive(link: Link, keys: Keys, names: Sequence[str]) -> dict[str, bool]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from meshd.broker.link import Link
+from meshd.broker.queue import ask, is_text
 from meshd.broker.slot import Slot, SlotSettings
 from meshd.errors import BrokerError, ClaimLost
 from meshd.protocol import CANARY_SECONDS, GIVEN_UP, Keys
@@ -45,11 +46,12 @@ NOT_TAKEN = Recovered(taken=False, moved=0, left=0)
 
 
 def survey(link: Link, keys: Keys) -> list[Sight]:
-    """All slots of a queue."""
-    pairs = link.call(b"HGETALL", keys.slots)
+    """All slots of a queue; a name that cannot be one is passed over."""
+    (pairs,) = ask(link, (b"HGETALL", keys.slots))
     owners = {
-        slot.decode(errors="surrogateescape"): owner.decode(errors="surrogateescape")
+        slot.decode(): owner.decode(errors="surrogateescape")
         for slot, owner in zip(pairs[::2], pairs[1::2], strict=True)
+        if is_text(slot)
     }
     commands = [
         (command, key)
@@ -89,7 +91,7 @@ def recover(
             keys.queue, keys.landing(slot), keys.claimed(slot), keys.slots, keys.lease(slot),
             keys.about(slot), keys.stats,
         ],
-        [slot, owner, most, RECOVERED_BYTES],
+        [slot, owner.encode(errors="surrogateescape"), most, RECOVERED_BYTES],
     )  # fmt: skip
     if state != b"ok":
         return NOT_TAKEN

@@ -126,7 +126,7 @@ class Slot:
             ],
         )  # fmt: skip
         if reply[0] == b"held":
-            raise SlotHeld(self.name, reply[1].decode(), reply[2] / 1000)
+            raise SlotHeld(self.name, reply[1].decode(errors="replace"), reply[2] / 1000)
         self._check_fence(reply)
         return self._attached(token, reply)
 
@@ -253,7 +253,7 @@ class Slot:
 
     def _check_fence(self, reply: list[bytes]) -> None:
         if reply[0] == b"lost":
-            raise ClaimLost(self.name, reply[1].decode() or None)
+            raise ClaimLost(self.name, reply[1].decode(errors="replace") or None)
         if reply[0] == b"late":
             raise BrokerUnavailable(f"slot {self.name}: a later call has overtaken this one")
 

@@ -6,6 +6,7 @@ another host has taken it meanwhile. What to say, and when, is not decided here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from meshd.broker.link import Link
 from meshd.protocol import Keys
 
 _TURN = b"turn"
+_NUMBER = re.compile(rb"\d{1,15}")
 
 
 class Said(NamedTuple):
@@ -37,10 +39,10 @@ def hear(link: Link, keys: Keys) -> Heard:
     hosts = {}
     for host, said in fields.items():
         at, _, words = said.partition(b" ")
-        if at.isdigit():
+        if _NUMBER.fullmatch(at):
             ago = max(0.0, float(int(now) - int(at)))
             hosts[host.decode(errors="surrogateescape")] = Said(ago, words)
-    return Heard(int(turn) if turn.isdigit() else 0, hosts)
+    return Heard(int(turn) if _NUMBER.fullmatch(turn) else 0, hosts)
 
 
 def say(

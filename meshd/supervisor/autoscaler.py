@@ -12,6 +12,8 @@ from meshd.broker.link import Link
 from meshd.config import KindSettings
 from meshd.errors import BrokerError, ConfigError
 from meshd.logs import Events
+from meshd.metrics import Counts
+from meshd.metrics.catalogue import SCALER_ACTIONS
 from meshd.scaling import limits_of
 from meshd.supervisor.refusals import Refusals
 from meshd.supervisor.scaled import ScaledKind, Who
@@ -22,15 +24,16 @@ SCALE_SECONDS = 1.0
 
 
 class Autoscaler:
-    """Of one host. `is_a_unit`: as of Steward."""
+    """Of one host. `counts` are what the metrics show; `is_a_unit`: as of Steward."""
 
     def __init__(
-        self, who: Who, kinds: Mapping[str, KindSettings], refusals: Refusals, log: Events, *,
-        is_a_unit: bool,
+        self, who: Who, kinds: Mapping[str, KindSettings], refusals: Refusals, log: Events,
+        counts: Counts, *, is_a_unit: bool,
     ) -> None:  # fmt: skip
         self._who = who
         self._refusals = refusals
         self._log = log
+        self._counts = counts
         self._steward = Steward(log, is_a_unit=is_a_unit)
         self._kinds: dict[str, ScaledKind] = {}
         self._left: list[ScaledKind] = []
@@ -48,6 +51,7 @@ class Autoscaler:
             else:
                 made = ScaledKind(name, of_kind, self._who, self._steward, self._log)
                 self._kinds[name] = made
+                self._count(name, Counter())
 
     def start_afresh(self) -> None:
         """Redis was away: what was seen before says nothing of now."""
@@ -60,7 +64,8 @@ class Autoscaler:
         """
         counts: Counter[str] = Counter()
         while self._left:
-            self._left[-1].leave(link)
+            with self._refusals.survived("taking back what was said of a kind"):
+                self._left[-1].leave(link)
             self._left.pop()
         if not self._kinds:
             return counts
@@ -70,7 +75,9 @@ class Autoscaler:
         kept = self._kept()
         for name, kind in self._kinds.items():
             with self._refusals.survived(f"scaling {name}"):
-                counts.update(kind.run_once(link, now, kept))
+                acted = kind.run_once(link, now, kept)
+                self._count(name, acted)
+                counts.update(acted)
         return counts
 
     def leave(self, link: Link) -> None:
@@ -81,6 +88,10 @@ class Autoscaler:
 
     def close(self) -> None:
         self._steward.close()
+
+    def _count(self, kind: str, acted: Counter[str]) -> None:
+        self._counts.add(SCALER_ACTIONS, kind, "up", by=acted["scale_up"])
+        self._counts.add(SCALER_ACTIONS, kind, "down", by=acted["scale_down"])
 
     def _kept(self) -> list[str] | None:
         """The workers that the administrator has listed; None: nobody can say, so all of them."""

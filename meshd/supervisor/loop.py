@@ -24,7 +24,7 @@ from meshd.metrics import Page
 from meshd.protocol import BEAT_SECONDS, INBOX, Keys
 from meshd.supervisor.about import About
 from meshd.supervisor.autoscaler import SCALE_SECONDS, Autoscaler
-from meshd.supervisor.census import LOST_AFTER, Census, look
+from meshd.supervisor.census import LOST_AFTER, Census, SlotState, look
 from meshd.supervisor.dispatcher import Dispatcher
 from meshd.supervisor.durability import dangers
 from meshd.supervisor.listener import Listener, Responses
@@ -64,7 +64,7 @@ class Supervisor:
         limit = settings.worker.max_payload
         self._place, self._limits = place, SlotSettings(limit, RESULT_SECONDS, DEAD_SECONDS)
         slot = Slot(Keys(INBOX), place.slot, self._limits, place.boot)
-        refusals = Refusals(log)
+        self._refusals = refusals = Refusals(log)
         self._about = About(f"supervisor_{os.getpid()}", place.host)
         self._selector = selectors.DefaultSelector()
         self._tenure = Tenure(connect, slot, self._selector, log, links=3)
@@ -75,13 +75,13 @@ class Supervisor:
             lambda name: take_place(name, settings.worker, f"a worker {name} is running"),
             refusals, log,
         )  # fmt: skip
+        self._census = Census()
+        self._meter = Meter(page, self._census, refusals)
         who = Who(place.slot.rpartition(".")[0], place.host)
         self._autoscaler = Autoscaler(
-            who, settings.kinds, refusals, log, is_a_unit=is_a_unit(os.environ)
+            who, settings.kinds, refusals, log, self._meter.counts, is_a_unit=is_a_unit(os.environ)
         )
-        self._census = Census()
         self._status = Status(self._census, refusals, log)
-        self._meter = Meter(page, self._census, refusals)
         self._responses = Responses(log)
         self._listener: Listener | None = None
         self._listener_fd = -1
@@ -158,7 +158,12 @@ class Supervisor:
             else:
                 # First the next time: what raises must not take it along.
                 self._timers.set(name, now + self._duties[name].seconds)
-                self._duties[name].run(now)
+                self._do(name, now)
+
+    def _do(self, name: str, now: float) -> None:
+        """One duty. What Redis refuses there keeps nobody from the others, or from the inbox."""
+        with self._refusals.survived(f"the duty to {name}"):
+            self._duties[name].run(now)
 
     # Redis
 
@@ -197,8 +202,8 @@ class Supervisor:
         for name, duty in self._duties.items():
             self._timers.set(name, now + duty.seconds)
         self._timers.set("promote", now)
-        self._look(now)
-        self._say_status(now)
+        self._do("look", now)
+        self._do("status", now)
 
     def _listen(self, now: float) -> None:
         (link,) = self._tenure.others
@@ -273,12 +278,19 @@ class Supervisor:
 
     def _look(self, now: float) -> None:
         main = self._tenure.main
-        changes = self._census.seen(look(main, kinds(main)), now)
+        states = [state for kind in kinds(main) for state in self._look_at(main, kind)]
+        changes = self._census.seen(states, now)
         for name in changes.lost:
             self._about.counts["lost"] += 1
             self._log.warning("lost", f"{name} has not beaten for {LOST_AFTER:.0f} s", worker=name)
         for name in changes.back:
             self._log.info("back", f"{name} beats again", worker=name)
+
+    def _look_at(self, link: Link, kind: str) -> list[SlotState]:
+        """As of `look`; where Redis refuses, what was seen there last."""
+        with self._refusals.survived(f"looking at the slots of {kind}"):
+            return look(link, [kind])
+        return [state for state in self._census.states if state.kind == kind]
 
     def _check_listener(self, now: float) -> None:
         if self._listener is not None:

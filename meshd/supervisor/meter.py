@@ -23,7 +23,7 @@ from meshd.metrics.catalogue import (
     WAITING,
     WORKERS,
 )
-from meshd.protocol import Keys, queue_of
+from meshd.protocol import KINDS, Keys, queue_of
 from meshd.supervisor.census import Census, SlotState
 from meshd.supervisor.oldest import Oldest
 from meshd.supervisor.refusals import Refusals
@@ -62,13 +62,15 @@ class Meter:
         self._page.tidy(now)
 
     def _look(self, link: Link, now: float) -> None:
-        names = kinds(link)
+        names: list[str] = []
+        with self._refusals.survived(f"looking at {KINDS}"):
+            names = kinds(link)
         for name in (*names, None):
             queue = queue_of(name)
             with self._refusals.survived(f"measuring {queue}"):
                 self._note(link, INBOX_LABEL if name is None else name, Keys(queue), now)
         living = [state for state in self._census.states if state.lives]
-        in_hand = hands(link, living)
+        in_hand = hands(link, living, self._refusals)
         for name in names:
             claimed, running = in_hand.get(name, (0, 0))
             self.counts.set(CLAIMED, claimed, name)

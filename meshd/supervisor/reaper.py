@@ -15,6 +15,7 @@ from typing import NamedTuple
 from meshd.broker.link import Link
 from meshd.broker.queue import all_queues
 from meshd.broker.recovery import NOT_TAKEN, Canary, Recovered, Sight, recover, survey
+from meshd.config import parse_instance
 from meshd.errors import BrokerError, ClaimLost, SlotHeld
 from meshd.host import InstanceTaken, Place
 from meshd.logs import Events
@@ -129,8 +130,10 @@ class Reaper:
     def _recover_unless_it_lives(self, link: Link, keys: Keys, sight: Sight) -> Counter[str]:
         if sight.given_up or not sight.slot.startswith(self._own_host):
             return self._recover(link, keys, sight)
+        # It comes from Redis, and is to be the name of a file.
+        instance = parse_instance(sight.slot.removeprefix(self._own_host))
         try:
-            place = self._lock(sight.slot.removeprefix(self._own_host))
+            place = self._lock(instance.name)
         except InstanceTaken:
             return Counter()
         try:

@@ -1,5 +1,5 @@
-"""One queue that Redis refuses to touch (a key of the wrong type, say) must not keep a duty from
-the other queues: the refusal is logged once, and the duty goes on.
+"""One queue that Redis refuses to touch (a key of the wrong type, say), or one slot whose lock
+cannot be had, must not keep a duty from the others: it is logged once, and the duty goes on.
 """
 
 from __future__ import annotations
@@ -7,8 +7,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from meshd.errors import BrokerError, BrokerUnavailable
+from meshd.errors import BrokerUnavailable, MeshdError
 from meshd.logs import Events
+
+WRONG_TYPE = "; that is not meshd's: RENAME the key away or DEL it, and it goes on by itself"
 
 
 class Refusals:
@@ -20,16 +22,17 @@ class Refusals:
 
     @contextlib.contextmanager
     def survived(self, what: str) -> Iterator[None]:
-        """Skip the rest of the block when Redis refuses. BrokerUnavailable is raised as ever: it
-        concerns everything.
+        """Skip the rest of the block when it fails with a MeshdError. BrokerUnavailable is raised
+        as ever: it concerns everything.
         """
         try:
             yield
         except BrokerUnavailable:
             raise
-        except BrokerError as error:
+        except MeshdError as error:
             if self._said.get(what) != str(error):
                 self._said[what] = str(error)
-                self._log.error("refused", f"{what}: {error}")
+                remedy = WRONG_TYPE if "WRONGTYPE" in str(error) else ""
+                self._log.error("refused", f"{what}: {error}{remedy}")
         else:
             self._said.pop(what, None)

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from meshd.broker.link import Argument, Link
+from meshd.broker.queue import counters
 from meshd.broker.wanted import Heard, fall_silent, hear, say
 from meshd.broker.wishes import Stance, Wish, agreed
 from meshd.logs import Events
@@ -29,7 +30,7 @@ from meshd.systemd.units import kind_of, unit_of
 PATIENCE_SECONDS = 5.0
 SAY_SECONDS = 5.0
 #: What ends a run, whatever becomes of its task.
-_ENDS = (b"done", b"bury", b"cancel", b"retry", b"crash", b"death", b"postpone")
+_ENDS = ("done", "bury", "cancel", "retry", "crash", "death", "postpone")
 
 
 class Who(NamedTuple):
@@ -204,8 +205,8 @@ def measure(
         for state, number in zip(states, claimed, strict=True)
         if state.lives
     )
-    counters = dict(zip(stats[::2], stats[1::2], strict=True))
-    ended = sum(int(counters.get(name, 0)) for name in _ENDS)
+    counted = counters(stats)
+    ended = sum(counted.get(name, 0) for name in _ENDS)
     return Sample(now, waiting, sum(claimed), running, ended), bool(paused)
 
 

@@ -5,8 +5,7 @@ with the shortest queue. It remembers for one round: a burst is spread, and Redi
 from __future__ import annotations
 
 from meshd.broker.link import Link
-from meshd.broker.queue import kinds_of
-from meshd.protocol import queue_of
+from meshd.broker.queue import kinds_of, lengths
 
 
 class Signpost:
@@ -15,7 +14,8 @@ class Signpost:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._kinds: dict[str, list[str]] = {}
-        self._lengths: dict[str, int] = {}  # kind -> tasks, with those that were sent there
+        #: kind -> tasks, with those that were sent there; infinite where Redis refuses to say.
+        self._lengths: dict[str, float] = {}
 
     def kind_for(self, task_type: str) -> str | None:
         """None: nobody has registered the type. Raises BrokerError."""
@@ -24,11 +24,8 @@ class Signpost:
         kinds = self._kinds[task_type]
         if len(kinds) < 2:
             return kinds[0] if kinds else None
-        self._measure([kind for kind in kinds if kind not in self._lengths])
+        new = [kind for kind in kinds if kind not in self._lengths]
+        self._lengths |= lengths(self._link, new) if new else {}
         shortest = min(kinds, key=self._lengths.__getitem__)
         self._lengths[shortest] += 1
         return shortest
-
-    def _measure(self, kinds: list[str]) -> None:
-        lengths = self._link.pipeline([(b"LLEN", queue_of(kind)) for kind in kinds])
-        self._lengths.update(zip(kinds, lengths, strict=True))

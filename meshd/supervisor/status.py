@@ -10,14 +10,16 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from meshd.broker.link import Link
-from meshd.broker.queue import Depth, depth, kinds
+from meshd.broker.queue import Depth, depth, kinds, stray_kinds, strays
+from meshd.errors import BrokerError
 from meshd.logs import Events
-from meshd.protocol import INBOX, Keys, queue_of
+from meshd.protocol import INBOX, KINDS, Keys, queue_of
 from meshd.supervisor.census import Census, SlotState
 from meshd.supervisor.refusals import Refusals
 
 DEAD_LIMIT = 10_000
 DEAD_WARNING_SECONDS = 3600.0
+MOST_STRAYS = 100
 PLACES = ("waiting", "running", "scheduled", "dead")
 OUTCOMES = ("done", "bury", "cancel")
 
@@ -68,16 +70,17 @@ class Status:
         self._refusals = refusals
         self._log = log
         self._ended: tuple[int, float] | None = None  # tasks that have ended, and when
+        self._said: set[str] = set()  # of strays
         self._warned: dict[str, float] = {}  # queue -> when of its dead letters, monotonic
 
     def run_once(self, link: Link, now: float) -> Condition:
         """The condition now, in monotonic seconds. Raises BrokerUnavailable."""
-        names = kinds(link)
+        names = self._kinds(link)
         depths = self._depths(link, [*map(queue_of, names), INBOX])
         states = [state for state in self._census.states if state.lives]
         counts = {
             "waiting": sum(each.waiting for each in depths.values()),
-            "running": sum(each.running for each in hands(link, states).values()),
+            "running": sum(each.running for each in hands(link, states, self._refusals).values()),
             "scheduled": sum(each.scheduled for each in depths.values()),
             "dead": sum(each.dead for each in depths.values()),
         }
@@ -98,7 +101,22 @@ class Status:
         for queue in queues:
             with self._refusals.survived(f"looking at {queue}"):
                 found[queue] = depth(link, Keys(queue))
+                self._warn_of(strays(link, Keys(queue)))
         return found
+
+    def _kinds(self, link: Link) -> list[str]:
+        names: list[str] = []
+        with self._refusals.survived(f"looking at {KINDS}"):
+            names = kinds(link)
+            self._warn_of(stray_kinds(link))
+        return names
+
+    def _warn_of(self, sentences: Iterable[str]) -> None:
+        """Once for each; whoever wrote that may write more."""
+        for sentence in sentences:
+            if sentence not in self._said and len(self._said) < MOST_STRAYS:
+                self._said.add(sentence)
+                self._log.warning("stray", f"{sentence}; remove it, nothing of meshd wrote it")
 
     def _per_minute(self, depths: Mapping[str, Depth], now: float) -> float | None:
         stats: Counter[str] = Counter()
@@ -124,16 +142,20 @@ class Status:
         )
 
 
-def hands(link: Link, states: list[SlotState]) -> dict[str, InHand]:
-    """What the workers of each kind hold. Of what is claimed, each runner runs one; the rest waits
-    behind it.
+def hands(link: Link, states: list[SlotState], refusals: Refusals) -> dict[str, InHand]:
+    """What the workers of each kind hold, as far as Redis says so. Of what is claimed, each runner
+    runs one; the rest waits behind it. Raises BrokerUnavailable.
     """
     if not states:
         return {}
-    commands = [(b"HLEN", Keys(queue_of(state.kind)).claimed(state.slot)) for state in states]
+    keys = [Keys(queue_of(state.kind)).claimed(state.slot) for state in states]
+    replies = link.run_all([(b"HLEN", key) for key in keys])
     found: dict[str, InHand] = {}
-    for state, claimed in zip(states, link.pipeline(commands), strict=True):
-        running = claimed if state.runners is None else min(claimed, state.runners)
-        before = found.get(state.kind, InHand(0, 0))
-        found[state.kind] = InHand(before.claimed + claimed, before.running + running)
+    for state, key, claimed in zip(states, keys, replies, strict=True):
+        with refusals.survived(f"looking at {key}"):
+            if isinstance(claimed, BrokerError):
+                raise claimed
+            running = claimed if state.runners is None else min(claimed, state.runners)
+            before = found.get(state.kind, InHand(0, 0))
+            found[state.kind] = InHand(before.claimed + claimed, before.running + running)
     return found

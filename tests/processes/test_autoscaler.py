@@ -12,6 +12,8 @@ import pytest
 from tests.processes.conftest import NASTY
 from tests.support.command import run_meshd
 from tests.support.daemon import Daemon
+from tests.support.metered import Metered
+from tests.support.ports import free_port
 from tests.support.site import Site
 from tests.support.systemctl import FakeSystemctl
 from tests.support.wait import wait_until
@@ -78,6 +80,19 @@ def test_burst_starts_workers_up_to_max_and_quiet_stops_all_but_those_that_are_l
     assert site.counter("death") == site.counter("crash") == 0
     assert supervisor.stop() == 0
     assert queue(site)["autoscale"]["wanted"] is None, "nobody scales it any more"
+
+
+def test_page_of_metrics_shows_how_many_workers_were_started(
+    site: Site, spawn: Callable[..., Daemon], systemctl: FakeSystemctl
+) -> None:
+    metered = Metered(site, spawn, free_port())
+    with site.config.open("a") as config:
+        config.write(f'[metrics]\nlisten = "127.0.0.1:{metered.port}"\n')
+    supervise(site, spawn, systemctl)
+    wait_until(lambda: systemctl.running() == ["a1"], timeout=30, what="min to be there")
+    name, labels = "meshd_scaler_actions_total", {"daemon": "supervisor", "kind": "a"}
+    metered.wait_for(1, name, direction="up", **labels)
+    assert metered.value(name, direction="down", **labels) == 0
 
 
 def test_hanging_systemctl_holds_up_neither_the_loop_nor_the_stop(

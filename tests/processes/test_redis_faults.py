@@ -161,6 +161,24 @@ def disk_full(server: RedisServer, redis: Any) -> Fault:
     return Fault("disk-full", fill, server.free_disk, LAPSED_SECONDS, "MISCONF.*AOF")
 
 
+def full(plant: Plant) -> Fault:
+    site = plant.site
+
+    def free() -> None:
+        """What need not wait for it has not waited."""
+        assert site.settled(plant.tasks["full"])["status"] == "done"
+        [slot] = site.redis.hkeys(site.keys.slots)
+        assert site.redis.exists(site.keys.lease(slot.decode()))
+        assert "unavailable" not in plant.worker.log + plant.supervisor.log, "they stay connected"
+        site.redis.config_set("maxmemory", 0)
+
+    return Fault(
+        "full",
+        lambda: site.redis.config_set("maxmemory", 1),
+        free, LAPSED_SECONDS, "is full, raise its maxmemory",
+    )  # fmt: skip
+
+
 def killed(plant: Plant) -> Fault:
     """With so much in the AOF that it takes a while to be loaded; and when it is, the supervisor is
     back before the worker.
@@ -194,12 +212,15 @@ def test_faults_that_outlast_the_leases_cost_no_task_and_nobody_is_recovered(
     stopped = plant("stopped", appendonly="yes", appendfsync="always")
     power = plant("power", appendonly="yes", appendfsync="always", **SLOW_LOADING)
     refusing = plant("refusing", appendonly="yes", appendfsync="everysec")
-    for each in (stopped, power, refusing):
+    # With a runner that is idle, whose worker notices it.
+    filled = plant("filled", runners=3, appendonly="no")
+    for each in (stopped, power, refusing, filled):
         each.ready()
     redis = refusing.site.redis
     work: list[tuple[Plant, list[Fault]]] = [
         (stopped, [frozen(stopped.server)]),
         (power, [killed(power)]),
+        (filled, [full(filled)]),
         (refusing, [read_only(redis), disk_full(refusing.server, redis)]),
     ]
     with ThreadPoolExecutor(len(work)) as pool:

@@ -252,10 +252,13 @@ def test_redis_that_comes_back_empty_is_served_on(site: Site, supervise: Supervi
     assert supervisor.alive()
 
 
-def test_slot_given_to_another_is_attached_afresh(site: Site, supervise: Supervise) -> None:
+@pytest.mark.parametrize("owner", [b"another.1", b"\xff"])
+def test_slot_given_to_another_is_attached_afresh(
+    site: Site, supervise: Supervise, owner: bytes
+) -> None:
     registered(site, "a", "known")
     supervisor = supervise()
-    site.redis.hset(KEYS.slots, slot_of(site), "another.1")
+    site.redis.hset(KEYS.slots, slot_of(site), owner)
     supervisor.wait_log("starting afresh")
     supervisor.wait_log("attach(.|\n)*attach")
     push(site, {"type": "known"})

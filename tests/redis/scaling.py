@@ -10,6 +10,8 @@ import pytest
 from meshd.broker.link import Link
 from meshd.config import AutoscaleSettings, KindSettings
 from meshd.logs import get_events
+from meshd.metrics import Counts
+from meshd.metrics.catalogue import SCALER_ACTIONS
 from meshd.protocol import dumps
 from meshd.supervisor.autoscaler import Autoscaler
 from meshd.supervisor.refusals import Refusals
@@ -31,9 +33,14 @@ class Host:
         log = get_events("test.autoscaler")
         kinds = kinds_with(**scale)
         who = Who(name, f"{name}.example")
-        self.scaler = Autoscaler(who, kinds, Refusals(log), log, is_a_unit=True)
+        self.counts = Counts()
+        self.scaler = Autoscaler(who, kinds, Refusals(log), log, self.counts, is_a_unit=True)
         self.workers: dict[str, Worker] = {}
         self._done = 0
+
+    def actions(self) -> dict[tuple[str, ...], float]:
+        """What the metrics show."""
+        return dict(self.counts.numbers(SCALER_ACTIONS))
 
     def boot(self, *instances: str) -> None:
         """Units come up."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from meshd.protocol import Keys, queue_of
 from meshd.supervisor.steward import LOOK_AFTER_SECONDS, MOST_REST_SECONDS, START_SECONDS
 from meshd.systemd.errand import LIMIT_SECONDS
 from tests.redis.raw import RawQueue
@@ -48,6 +49,57 @@ def test_backlog_starts_workers_up_to_max_and_quiet_stops_them_again(
     ]
     assert sorted(host.workers) == ["a1"]
     assert "a: 4 -> 2, 1 would have done for 20 s" in told(caplog)
+
+
+def test_each_worker_started_and_stopped_is_counted_by_kind_and_direction(
+    scaled: RawQueue, world: Callable[..., World]
+) -> None:
+    all_ = world("x", "y")
+    host, other = all_.hosts
+    assert host.actions() == {("a", "up"): 0, ("a", "down"): 0}
+    host.boot("a1")
+    all_.begin()
+    all_.backlog()
+    all_.turn(3)
+    assert host.actions()["a", "up"] + other.actions()["a", "up"] == 3
+    scaled.redis.delete(scaled.keys.queue)
+    all_.turn(70)
+    assert host.actions()["a", "down"] + other.actions()["a", "down"] == 3
+    for each in all_.hosts:
+        for direction, verb in (("up", "start"), ("down", "stop")):
+            told = [line.split()[1:] for line in each.systemctl.told if line.startswith(verb)]
+            assert each.actions()["a", direction] == sum(map(len, told))
+
+
+def test_strange_words_in_redis_keep_nobody_from_scaling(
+    scaled: RawQueue, world: Callable[..., World]
+) -> None:
+    scaled.redis.hset(scaled.keys.stats, mapping={"note": "x", "done": "many", b"\xff": "1"})
+    scaled.redis.hset(scaled.keys.wanted, mapping={"y": "9" * 5000 + " {}", b"\xff": "1 {}"})
+    scaled.redis.hset(scaled.keys.slots, b"\xff.a9", "token.1")
+    all_ = world("x")
+    (host,) = all_.hosts
+    host.boot("a1")
+    all_.begin()
+    all_.backlog()
+    all_.turn(3)
+    assert "start meshd-worker@a2.service meshd-worker@a3.service" in host.systemctl.told
+
+
+def test_kind_that_is_scaled_no_more_and_refused_keeps_no_other_from_scaling(
+    scaled: RawQueue, world: Callable[..., World]
+) -> None:
+    all_ = world("x")
+    (host,) = all_.hosts
+    host.boot("a1")
+    all_.begin()
+    b = Keys(queue_of("b"))
+    host.scaler.set_limits({**kinds_with(), "b": kinds_with()["a"]})
+    scaled.spoil(b.wanted)
+    host.scaler.set_limits(kinds_with())
+    all_.backlog()
+    all_.turn(3)
+    assert "start meshd-worker@a2.service meshd-worker@a3.service" in host.systemctl.told
 
 
 def test_nothing_is_done_while_workers_that_come_with_redis_come(

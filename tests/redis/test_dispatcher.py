@@ -66,6 +66,15 @@ def test_of_several_kinds_the_shortest_queue_gets_it(any_inbox: Inbox) -> None:
     assert len(any_inbox.of("a")) == len(any_inbox.of("b")) == 5
 
 
+def test_of_several_kinds_one_with_a_queue_of_the_wrong_type_gets_none(any_inbox: Inbox) -> None:
+    any_inbox.register("a", "known")
+    any_inbox.register("b", "known")
+    any_inbox.spoil(queue_of("a"))
+    any_inbox.push(*[task(id=str(number)) for number in range(8)])
+    assert any_inbox.dispatcher().run() == {"relay": 8}
+    assert len(any_inbox.of("b")) == 8
+
+
 def test_registration_of_yesterday_does_not_count(inbox: Inbox) -> None:
     inbox.redis.hset("meshd:types", "known", f"a {inbox.now_ms() // 1000 - 90_000}")
     inbox.push(task())

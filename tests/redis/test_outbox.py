@@ -128,6 +128,33 @@ def test_target_of_the_wrong_type_holds_up_no_other(queue: RawQueue) -> None:
         assert b.waiting() == [b"1"]
 
 
+def test_any_number_for_a_target_of_the_wrong_type_holds_up_no_other(queue: RawQueue) -> None:
+    refused = [FollowUp(b"%d" % number, "b") for number in range(2 * AT_ONCE + 1)]
+    settle_with(queue, *refused, FollowUp(b"next", "c"))
+    with queues(queue, "queue:worker_b", "queue:worker_c") as (b, c):
+        queue.spoil(b.keys.queue)
+        with pytest.raises(BrokerError, match="queue:worker_b is a set"):
+            relay_outbox(queue.link(), queue.keys)
+        assert c.waiting() == [b"next"]
+        queue.redis.delete(b.keys.queue)
+        link = queue.link()
+        assert [relay_outbox(link, queue.keys) for _ in range(3)] == [AT_ONCE, AT_ONCE, 1]
+        assert b.waiting() == [follow_up.payload for follow_up in refused]
+
+
+@pytest.mark.parametrize("member", [b"", b"\xff\nnb\n{}", b"o\nn\xff\n{}", b"o\nnB1\n{}", b"o\nn"])
+def test_what_is_no_follow_up_stays_is_said_and_holds_up_nothing(
+    queue: RawQueue, member: bytes
+) -> None:
+    queue.redis.lpush(queue.keys.outbox, *([member] * AT_ONCE))
+    settle_with(queue, FollowUp(b"next", "c"))
+    with queues(queue, "queue:worker_c") as (c,):
+        with pytest.raises(BrokerError, match="outbox holds what is no follow-up"):
+            relay_outbox(queue.link(), queue.keys)
+        assert c.waiting() == [b"next"]
+    assert queue.outbox() == [member] * AT_ONCE
+
+
 def test_wrong_type_of_the_outbox_is_refused(queue: RawQueue) -> None:
     queue.spoil(queue.keys.outbox)
     before = queue.everything()

@@ -14,7 +14,7 @@ from meshd.broker.link import Link
 from meshd.broker.queue import register
 from meshd.broker.recovery import Sight
 from meshd.clock import ManualClock
-from meshd.errors import BrokerUnavailable
+from meshd.errors import BrokerUnavailable, MeshdError
 from meshd.host import InstanceTaken, Place
 from meshd.logs import get_events
 from meshd.protocol import GIVEN_UP, INBOX, Keys, queue_of
@@ -44,6 +44,8 @@ class Town:
         self.inherited: list[str] = []
         log = get_events("test.reaper")
         self.running: set[str] = set()
+        self.broken: MeshdError | None = None  # what the folder of the locks is
+        self.locked: list[str] = []
         self.reaper = Reaper(own, self._inherit, self._lock, Refusals(log), log)
 
     def _inherit(self, _link: Link, slot: str) -> int:
@@ -51,6 +53,9 @@ class Town:
         return 1
 
     def _lock(self, instance: str) -> Place:
+        self.locked.append(instance)
+        if self.broken is not None:
+            raise self.broken
         if instance in self.running:
             raise InstanceTaken(instance)
         return Place(f"{HERE}.{instance}", "here", os.open("/dev/null", os.O_RDONLY), "")
@@ -318,6 +323,30 @@ def test_queue_of_the_wrong_type_does_not_hold_up_the_others(town: Town) -> None
     b.redis.delete(b.keys.lease(f"{THERE}.b1"))
     assert town.watch(60) == {"recover": 1}
     b.close()
+
+
+def test_lock_that_cannot_be_had_is_said_once_and_holds_up_no_other_slot(
+    town: Town, caplog: pytest.LogCaptureFixture
+) -> None:
+    town.worker(f"{HERE}.a1")
+    town.worker(f"{THERE}.a2")
+    town.lapse(f"{HERE}.a1")
+    town.lapse(f"{THERE}.a2")
+    town.broken = MeshdError("cannot use /run/meshd/lock/a1.lock: No space left on device")
+    assert town.watch(60) == {"recover": 1}
+    complaints = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    assert complaints == [f"refused recovering {HERE}.a1 of queue:worker_a: {town.broken}"]
+    town.broken = None
+    assert town.watch(REAP_SECONDS) == {"recover": 1}
+
+
+@pytest.mark.parametrize("name", ["../../etc/a1", "a/b", "a\0", "", "a1.lock", "A1", "\n"])
+def test_name_from_redis_becomes_no_path_unless_it_is_an_instance(town: Town, name: str) -> None:
+    town.queue.redis.hset(town.queue.keys.slots, f"{HERE}.{name}", "token.1")
+    town.worker(f"{THERE}.a2")
+    town.lapse(f"{THERE}.a2")
+    assert town.watch(60) == {"recover": 1}
+    assert town.locked == []
 
 
 def test_many_entries_go_back_in_order_over_several_looks(town: Town) -> None:

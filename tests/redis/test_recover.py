@@ -50,6 +50,18 @@ def test_order_is_as_if_nothing_had_been_taken(any_queue: RawQueue) -> None:
     assert not any_queue.landing()
 
 
+def test_name_that_is_no_text_is_passed_over_and_such_an_owner_is_recovered(
+    any_queue: RawQueue,
+) -> None:
+    holding(any_queue)
+    any_queue.redis.hset(any_queue.keys.slots, mapping={b"\xff.a2": "token.1", SLOT: b"\xff"})
+    lapse(any_queue)
+    link = any_queue.link()
+    [sight] = survey(link, any_queue.keys)
+    assert recover(link, any_queue.keys, sight.slot, sight.owner).moved == 4
+    assert any_queue.owner() == GIVEN_UP
+
+
 def test_numbers_are_ordered_as_numbers(any_queue: RawQueue) -> None:
     worker = any_queue.worker()
     any_queue.redis.hset(any_queue.keys.claimed(SLOT), mapping={10: b"c", 9: b"b", 8: b"a"})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from meshd.broker.queue import all_queues, kinds, kinds_of, register, shortest
+from meshd.broker.queue import all_queues, kinds, kinds_of, register, shortest, stray_kinds
 from meshd.errors import BrokerError, ProtocolError
-from meshd.protocol import INBOX, KINDS, TYPE_LIFE_SECONDS, TYPES
+from meshd.protocol import INBOX, KINDS, TYPE_LIFE_SECONDS, TYPES, queue_of
 from tests.redis.raw import RawQueue
 
 UNUSUAL = ("x", "with spaces and, commas", "é\0\n", "a 1,b 2")
@@ -79,6 +79,25 @@ def test_kind_of_another_form_is_refused(any_queue: RawQueue) -> None:
     with pytest.raises(ProtocolError, match="expected lower-case letters only"):
         register(any_queue.link(), "A1", ["demo.sleep"])
     assert any_queue.everything() == {}
+
+
+def test_what_can_be_no_kind_is_passed_over_and_named(any_queue: RawQueue) -> None:
+    link = any_queue.link()
+    register(link, "a", [])
+    strange = [b"", b"../b", b"A1", b"a\n", b"a1", b"\xff"]
+    any_queue.redis.sadd(KINDS, *strange)
+    assert kinds(link) == ["a"]
+    assert all_queues(link) == ["queue:worker_a", INBOX]
+    expected = [f"{KINDS} has the member {each!r}, which is no kind" for each in strange]
+    assert sorted(stray_kinds(link)) == sorted(expected)
+
+
+def test_queue_of_the_wrong_type_is_the_last_to_be_chosen(any_queue: RawQueue) -> None:
+    link = any_queue.link()
+    any_queue.spoil(queue_of("a"))
+    assert shortest(link, ["a", "b"]) == "b"
+    any_queue.spoil(queue_of("b"))
+    assert shortest(link, ["a", "b"]) == "a"
 
 
 def test_shortest_queue_is_chosen(any_queue: RawQueue) -> None:

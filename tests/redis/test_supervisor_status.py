@@ -9,7 +9,7 @@ import pytest
 
 from meshd.broker.queue import register
 from meshd.logs import get_events
-from meshd.protocol import INBOX, Keys, dumps
+from meshd.protocol import INBOX, KINDS, Keys, dumps
 from meshd.supervisor.census import Census, look
 from meshd.supervisor.durability import dangers
 from meshd.supervisor.refusals import Refusals
@@ -115,6 +115,50 @@ def test_worker_whose_lease_lapsed_is_lost_after_half_a_minute(town: RawQueue) -
     assert condition.alive == {"a": 0}
     worker.beat(dumps({"instance": "a1", "host": "box", "seen_at": 2}))
     assert desk.condition(31).lost == []
+
+
+def test_strange_counters_slots_and_kinds_are_passed_over_and_named_once(
+    town: RawQueue, caplog: pytest.LogCaptureFixture
+) -> None:
+    beating(town, "h.a1")
+    strange = {"note": "x", b"\xff": "1", "done": "1", "huge": "9" * 5000, "": ""}
+    town.redis.hset(town.keys.stats, mapping=strange)
+    town.redis.hset(town.keys.slots, b"\xff.a2", "token.1")
+    town.redis.hset(town.keys.slots, "h.a3", b"\xff")
+    town.redis.sadd(KINDS, b"\xff", "B1")
+    desk = Desk(town)
+    assert desk.condition(0).alive == {"a": 1}
+    town.redis.hincrby(town.keys.stats, "done", 60)
+    assert desk.condition(60).per_minute == 60
+    warned = [record.getMessage() for record in caplog.records]
+    assert len(warned) == 7
+    assert all("remove it" in line for line in warned)
+    for key, number in ((town.keys.stats, 4), (town.keys.slots, 1), (KINDS, 2)):
+        assert sum(line.startswith(f"stray {key} ") for line in warned) == number
+
+
+@pytest.mark.parametrize("place", ["claimed", "queue", "stats", "scheduled", "dead", "kinds"])
+def test_key_of_a_wrong_type_is_named_once_and_hides_no_other_kind(
+    town: RawQueue, caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    beating(town, "h.a1")
+    town.redis.lpush(INBOX, "1", "2")
+    of_kind = {"claimed": town.keys.claimed("h.a1"), "kinds": KINDS}
+    key = of_kind.get(place) or getattr(town.keys, place)
+    before = town.redis.dump(key)
+    town.redis.delete(key)
+    town.redis.set(key, "a string", ex=600)
+    desk = Desk(town)
+    for now in range(3):
+        assert desk.condition(now).counts["waiting"] == 2
+    [line] = [record.getMessage() for record in caplog.records]
+    assert key in line
+    assert "RENAME the key away or DEL it" in line
+    town.redis.delete(key)
+    if before is not None:
+        town.redis.restore(key, 0, before)
+    desk.condition(3)
+    assert desk.condition(4).alive == {"a": 1}
 
 
 def test_about_that_is_not_json_is_lived_with(town: RawQueue) -> None:
