@@ -27,6 +27,10 @@ done
 if [ -e "$here/refuses" ] && [ "$verb" != show ]; then cat "$here/refuses" >&2; exit 1; fi
 [ "$verb" = show ] || echo "$verb$units" >>"$here/done"
 case $verb in
+list-units)
+    [ ! -e "$here/lists" ] || cat "$here/lists" ;;
+restart)
+    while [ -e "$here/waits" ]; do sleep 0.05; done ;;
 show)
     for unit in $units; do
         state=activating
@@ -87,7 +91,8 @@ class FakeSystemctl:
 
     def set(self, what: str, text: str = "") -> None:
         """`runs`: it starts real workers; `refuses` (with these words), `hangs`, `failed`,
-        `active`: what it says of units that start.
+        `active`: what it says of units that start; `lists`: the lines of list-units; `waits`: a
+        restart takes until that is unset.
         """
         (self.folder / what).write_text(text)
 
