@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from meshd.cli import fleet, ps
+from meshd.cli import fleet, ps, screen, show
+from meshd.cli.dashboard import Dashboard
+from meshd.cli.heard import heard
 from meshd.cli.table import coarse, table
 
 ABOUT: dict[str, Any] = {
@@ -51,6 +53,49 @@ def test_worker_cannot_say_which_slot_it_is() -> None:
     said = json.dumps({**ABOUT, "slot": "other", "kind": "z"}).encode()
     found = fleet.worker("a", "0123456789ab.a1", said, alive=True)
     assert (found["kind"], found["slot"], found["host"]) == ("a", "0123456789ab.a1", "north")
+
+
+def test_worker_cannot_call_itself_by_another_name() -> None:
+    said = json.dumps({**ABOUT, "instance": "all"}).encode()
+    assert fleet.worker("a", "0123456789ab.a1", said, alive=True)["instance"] == "a1"
+
+
+FOREIGN: list[dict[str, Any]] = [
+    {"running": [{}]},
+    {"running": [1, None, {"type": 7, "id": [], "for": "long", "attempt": {}}]},
+    {"running": "everything"},
+    {"host": 7, "state": ["idle"], "pid": "4711", "runners": ["x", True], "fed": "some"},
+    {"started_at": "now", "seen_at": None, "rate": {}, "counts": [1]},
+    {"started_at": 1e400, "counts": {"done": "many"}, "rate": 10**400},
+    {"cpu": "x", "memory": "y", "cpu_seconds": [], "exit_status": [], "restarts": {}, "unit": 1},
+]
+
+
+@pytest.mark.parametrize("alive", [True, False])
+@pytest.mark.parametrize("said", FOREIGN)
+def test_whatever_a_foreign_worker_says_is_shown_by_ps_show_and_top(
+    said: dict[str, Any], alive: bool
+) -> None:
+    for about in (said, {**ABOUT, **said}):
+        found = fleet.worker("a", "0123456789ab.a1", json.dumps(about).encode(), alive=alive)
+        assert ps._worker_row(found, now=8261.0)[0] == "a1"
+        assert list(show._of_worker(found))
+        assert screen._cells(found)
+        assert fleet.lives(found) == alive
+        board = Dashboard("north")
+        board.look([found], [], 1.0)
+        for key in ("c", "r", "?"):
+            board.press(key)
+
+
+@pytest.mark.parametrize("said", [b"[" * 100_000, b'{"host": "\xff"}', b"NaN"])
+def test_what_is_no_object_says_nothing(said: bytes) -> None:
+    assert heard(said) == {}
+
+
+def test_name_of_a_slot_steers_no_terminal() -> None:
+    found = fleet.worker("a", "0123456789ab.\x1b[2J", None, alive=True)
+    assert "\x1b" not in ps._worker_row(found, now=1.0)[0]
 
 
 def row(**changed: Any) -> tuple[str, ...]:
