@@ -10,7 +10,7 @@ import pytest
 from meshd.cli import fleet, ps, screen, show
 from meshd.cli.dashboard import Dashboard
 from meshd.cli.heard import heard
-from meshd.cli.table import coarse, table
+from meshd.cli.table import coarse, fitting, table
 
 ABOUT: dict[str, Any] = {
     "instance": "a1",
@@ -110,6 +110,18 @@ def test_row_of_a_worker() -> None:
     )
 
 
+def test_rate_is_that_of_those_who_live() -> None:
+    assert row(rate=1234.56)[-1] == "1,234.6"
+    said = json.dumps({**ABOUT, "rate": 5.0}).encode()
+    assert ps._worker_row(fleet.worker("a", "x.a1", said, alive=False), now=1.0)[-1] == "-"
+
+
+def test_draining_worker_lives_and_is_called_so() -> None:
+    assert row(state="draining")[2:4] == ("draining", "primes.count for 12s")
+    said = json.dumps({**ABOUT, "state": "draining"}).encode()
+    assert fleet.lives(fleet.worker("a", "x.a1", said, alive=True))
+
+
 def test_what_is_fed_is_told_apart_from_what_runs() -> None:
     assert row(fed=3)[3] == "primes.count for 12s, 3 fed"
     assert row(running=[])[3] == "-"
@@ -122,6 +134,44 @@ def test_clock_that_is_behind_does_not_make_uptime_negative() -> None:
 def test_numbers_are_set_to_the_right_and_words_to_the_left() -> None:
     lines = list(table(("NAME", "COUNT"), [("a", "5"), ("bb", "1,234"), ("c", "-")]))
     assert lines == ["NAME  COUNT", "a         5", "bb    1,234", "c         -"]
+
+
+HEAD = ("NAME", "PID", "HOST")
+ROWS = [("a1", "4711", "north"), ("b1", "-", "-")]
+
+
+@pytest.mark.parametrize(
+    ("width", "kept"),
+    [
+        (None, ["NAME", "PID", "HOST"]),
+        (17, ["NAME", "PID", "HOST"]),
+        (16, ["NAME", "HOST"]),
+        (11, ["NAME", "HOST"]),
+        (10, ["NAME"]),
+        (1, ["NAME"]),
+    ],
+)
+def test_narrow_terminal_does_without_the_most_expendable_columns(
+    width: int | None, kept: list[str]
+) -> None:
+    head, rows = fitting(HEAD, ROWS, ("PID", "HOST"), width)
+    assert head == kept
+    assert rows == [[row[HEAD.index(name)] for name in kept] for row in ROWS]
+
+
+def test_lines_fit_into_the_width_wherever_what_matters_has_room() -> None:
+    found = fleet.worker("a", "0123456789ab.a1", json.dumps(ABOUT).encode(), alive=True)
+    for width in range(50, 140):
+        lines = ps._lines([found], [], "", 8261.0, width)
+        assert max(map(len, lines[:2])) <= width
+        assert lines[0].split()[:1] == ["WORKER"]
+        assert {"STATE", "RUNNING"} <= set(lines[0].split())
+    assert "HOST" not in ps._lines([found], [], "", 8261.0, 50)[0]
+    assert ps._lines([found], [], "", 8261.0, None)[0].split() == list(ps._WORKERS)
+
+
+def test_no_rows_are_as_wide_as_the_head() -> None:
+    assert fitting(HEAD, [], ("PID", "HOST"), 9) == (["NAME"], [])
 
 
 def test_column_of_dashes_is_words() -> None:
