@@ -16,6 +16,8 @@ HELP = (
     "s stop   S start   c cancel the current task   l stacks   q quit   ? help",
 )
 
+_VERBS = {"r": "reload", "R": "restart", "s": "stop", "S": "start"}
+
 
 class Act(NamedTuple):
     """A meshd command that a key asks for; `question`: to be answered with y first."""
@@ -52,9 +54,12 @@ class Series:
 
 
 class Dashboard:
-    """The state between two looks. `selected` is the name of a row: `a` or `a1@host`."""
+    """The state between two looks. `here`: this host, the only one whose workers keys act on.
+    `selected` is the name of a row: `a` or `a1@host`.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, here: str) -> None:
+        self.here = here
         self.workers: Sequence[Record] = ()
         self.queues: Sequence[Record] = ()
         self.rates: dict[str | None, Series] = {}
@@ -97,6 +102,17 @@ class Dashboard:
         """The selected kind, or that of the selected worker."""
         return self.worker["kind"] if self.worker is not None else self.selected
 
+    @property
+    def elsewhere(self) -> str:
+        """Where the selected worker is, if on another host; its logs and its unit are there."""
+        worker = self.worker
+        return "" if worker is None or worker["host"] == self.here else str(worker["host"])
+
+    @property
+    def which(self) -> str:
+        """What commands call the selected one: a kind, or a worker of this host."""
+        return self.selected if self.worker is None else str(self.worker["instance"])
+
     def press(self, key: str) -> Act | Quit | None:
         """What comes of a key: a command to run, the end, or only another state."""
         if self.pending is not None:
@@ -128,21 +144,27 @@ class Dashboard:
     def _act(self, key: str) -> Act | None:
         if not self.selected:
             return None
-        kind, which = self.kind, self.selected.partition("@")[0]
-        verbs = {"r": "reload", "R": "restart", "s": "stop", "S": "start"}
         if key == "p":
-            paused = any(each["kind"] == kind and each["paused"] for each in self.queues)
-            return Act(("queue", "resume" if paused else "pause", kind))
-        if key in ("+", "-"):
-            return Act(("scale", kind, f"{key}1"))
-        if key in verbs:
-            question = f"{verbs[key]} {which}?" if key in ("R", "s") else ""
-            return Act((verbs[key], which), question)
+            paused = any(each["kind"] == self.kind and each["paused"] for each in self.queues)
+            return Act(("queue", "resume" if paused else "pause", self.kind))
         if key == "c":
             return self._cancel()
-        if key == "l" and self.worker is not None:
-            return Act(("ctl", which, "stacks"))
-        return None
+        return self._act_here(key)
+
+    def _act_here(self, key: str) -> Act | None:
+        """What only reaches the workers of this host."""
+        verb = _VERBS.get(key, "")
+        if not (verb or key in ("+", "-") or (key == "l" and self.worker is not None)):
+            return None
+        if self.elsewhere:
+            self.message = f"{self.which} is on {self.elsewhere}, this is {self.here}: go there"
+            return None
+        if key in ("+", "-"):
+            return Act(("scale", self.kind, f"{key}1"))
+        if key == "l":
+            return Act(("ctl", self.which, "stacks"))
+        asks = f"{verb} {self.which} on {self.here}?" if key in ("R", "s") else ""
+        return Act((verb, self.which), asks)
 
     def _cancel(self) -> Act | None:
         running = self.worker["running"] if self.worker and self.worker.get("running") else ()

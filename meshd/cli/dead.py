@@ -49,6 +49,26 @@ exit codes:
   0 done   1 there is no such task, or some stay dead   2 usage   69 Redis unavailable
   78 configuration
 """
+_EXAMPLES_OF = {
+    "list": """examples:
+  meshd dead list
+  meshd dead list --kind a --reason bad_input --newer-than 1h
+  meshd dead list --json --limit 1000000 | jq -r .error.code | sort | uniq -c
+""",
+    "show": """examples:
+  meshd dead show invoice-7
+  meshd dead show invoice-7 --json | jq -r .payload
+""",
+    "revive": """examples:
+  meshd dead revive --id invoice-7
+  meshd dead revive --type mail.send --code exception --newer-than 2d
+  meshd dead revive --all --limit 1000
+""",
+    "purge": """examples:
+  meshd dead purge --id invoice-7
+  meshd dead purge --reason bad_input --older-than 30d --yes
+""",
+}
 _COLUMNS = ("AGE", "KIND", "ID", "TYPE", "REASON", "CODE", "ATTEMPTS", "MESSAGE")
 _SHOWN = 100
 _MESSAGE_LENGTH = 80
@@ -99,10 +119,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     purging = actions.add_parser("purge", help="remove them for good")
     _add_filters(purging, "remove at most so many")
     purging.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    for name, action in actions.choices.items():
+        action.epilog = _EXAMPLES_OF[name]
     for action, run in (
         (listing, _list), (showing, _show), (reviving, _revive), (purging, _purge),
     ):  # fmt: skip
         action.set_defaults(perform=run, refuse=action.error)
+        action.formatter_class = argparse.RawDescriptionHelpFormatter
         add_json(action)
         add_config(action)
 

@@ -22,6 +22,15 @@ from meshd.dev.terminal import Terminal, wants_colour
 from meshd.embedded import Embedded
 from meshd.errors import ConfigError
 
+_EXAMPLES = """examples:
+  meshd dev
+  meshd dev --demo                          see every built-in task at work
+  meshd dev --handlers tasks.py             your own, by two workers
+  meshd dev --handlers app.tasks --workers a1,a2,a3
+
+exit codes:
+  0 stopped   1 the demo was not shown   2 usage   78 handlers   130 interrupted
+"""
 _CODES = {
     Ending.STOPPED: Exit.DONE,
     Ending.SHOWN: Exit.DONE,
@@ -31,6 +40,7 @@ _CODES = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = _EXAMPLES
     parser.set_defaults(refuse=parser.error)
     what = parser.add_mutually_exclusive_group()
     what.add_argument(

@@ -5,7 +5,6 @@ and /proc say of this one. Records for `ps`, `show` and `top`; nothing here is c
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import time
@@ -17,6 +16,7 @@ from meshd.broker import queue
 from meshd.broker.entry import since
 from meshd.broker.link import Link
 from meshd.cli.autoscale import autoscale_of
+from meshd.cli.heard import heard
 from meshd.cli.options import known_kinds
 from meshd.config import Settings
 from meshd.errors import MeshdError
@@ -27,6 +27,7 @@ from meshd.systemd.units import UnitState, kind_of, states, unit_of
 Record = dict[str, Any]
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_RISING = ("activating", "active", "reloading")
 
 
 class Fleet(NamedTuple):
@@ -65,10 +66,11 @@ def _slots(link: Link, kind: str) -> list[Record]:
 
 def worker(kind: str, slot: str, said: bytes | None, *, alive: bool) -> Record:
     """One worker: its slot, what it said of itself at its last beat, and its state."""
-    about = _object(said)
+    about = heard(said)
     host, _, instance = slot.rpartition(".")
-    ours = {"kind": kind, "slot": slot, "state": state(about.get("state"), alive=alive)}
-    return {**ours, "instance": instance, "host": host, **about, **ours}
+    named = {"kind": kind, "slot": slot, "instance": instance}
+    ours = {**named, "state": state(about.get("state"), alive=alive)}
+    return {**ours, "host": host, **about, **ours}
 
 
 def state(said: str | None, *, alive: bool) -> str:
@@ -84,14 +86,6 @@ def lives(worker: Record) -> bool:
     return worker["state"] not in ("lost", "stopped", "failed", "not running")
 
 
-def _object(said: bytes | None) -> Record:
-    try:
-        about = json.loads(said or b"{}")
-    except ValueError:
-        return {}
-    return about if isinstance(about, dict) else {}
-
-
 # This host
 
 
@@ -105,24 +99,42 @@ def with_this_host(found: Sequence[Record]) -> tuple[list[Record], str]:
         units = {unit.instance: unit for unit in states() if unit.instance != "supervisor"}
     except MeshdError as error:
         return records, f"{error}: no restarts, no failed units"
-    told = [_told(record, units, host) for record in records]
+    told = _told(records, units, host)
     listed = workers_conf.listed(workers_conf.read(workers_conf.workers_conf()))
     return [*told, *_only_here(units, workers_conf.instances(listed), told, host)], ""
 
 
-def _told(record: Record, units: dict[str, UnitState], host: str) -> Record:
-    """The record with what its unit tells; the unit is taken out of those that have none."""
-    unit = units.get(record["instance"])
-    if unit is None or not _is_its(unit, record, host):
-        return record
-    del units[unit.instance]
-    return record | _of_unit(unit)
+def _told(records: Sequence[Record], units: dict[str, UnitState], host: str) -> list[Record]:
+    """The records, those of units with what those tell; the units are taken out of those that have
+    no record.
+    """
+    told = list(records)
+    for unit in list(units.values()):
+        at = _record_of(unit, records, host)
+        if at is not None:
+            del units[unit.instance]
+            told[at] = _merged(records[at], unit)
+    return told
 
 
-def _is_its(unit: UnitState, record: Record, host: str) -> bool:
-    if unit.pid:
-        return bool(unit.pid == record.get("pid") and record["host"] == host)
-    return bool(record["host"] == host and not lives(record))
+def _record_of(unit: UnitState, records: Sequence[Record], host: str) -> int | None:
+    """Whose unit it is: the record of its process, else one of somebody who is gone."""
+    here = [
+        at for at, record in enumerate(records)
+        if record["instance"] == unit.instance and record["host"] == host
+    ]  # fmt: skip
+    its = [at for at in here if unit.pid and records[at].get("pid") == unit.pid]
+    gone = [at for at in here if not lives(records[at])]
+    return next(iter([*its, *gone]), None)
+
+
+def _merged(record: Record, unit: UnitState) -> Record:
+    is_its = bool(unit.pid) and record.get("pid") == unit.pid
+    if is_its or unit.active not in _RISING:
+        return record | _of_unit(unit)
+    # What the one before it said of itself says nothing of the one that systemd starts.
+    bare = _bare(unit.instance, str(record["host"]), "starting")
+    return bare | {"slot": record["slot"]} | _of_unit(unit)
 
 
 def _of_unit(unit: UnitState) -> Record:
@@ -139,17 +151,20 @@ def _of_unit(unit: UnitState) -> Record:
 def _only_here(
     units: Mapping[str, UnitState], wanted: Iterable[str], records: Iterable[Record], host: str
 ) -> Iterator[Record]:
-    shown = {each["instance"] for each in records if each["host"] == host and lives(each)}
+    shown = {
+        each["instance"] for each in records
+        if each["host"] == host and each["state"] != "stopped"
+    }  # fmt: skip
     for instance, unit in units.items():
-        if unit.active in ("failed", "activating", "active", "reloading"):
+        if unit.active == "failed" or unit.active in _RISING:
             shown.add(instance)
             named = "starting" if unit.active != "failed" else "failed"
             yield _bare(instance, host, named) | _of_unit(unit)
     for instance in wanted:
-        if instance not in shown and instance not in units:
-            yield _bare(instance, host, "not running") | {"unit": unit_of(instance)}
-        elif instance not in shown:
-            yield _bare(instance, host, "not running") | _of_unit(units[instance])
+        if instance in shown:
+            continue
+        known = _of_unit(units[instance]) if instance in units else {"unit": unit_of(instance)}
+        yield _bare(instance, host, "not running") | known
 
 
 def _bare(instance: str, host: str, state: str) -> Record:

@@ -1,7 +1,8 @@
 """Show the logs of this host's daemons and handlers from the journal, in one line an entry.
 
-Without a name: of the supervisor and all workers. Reading the journal needs root, or one of the
-groups adm and systemd-journal.
+Without a name: of the supervisor, all workers, what schedules submit, and the roll of an upgrade.
+With one, --task shows what is said there of the task, without one its whole life. Reading the
+journal needs root, or one of the groups adm and systemd-journal.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from meshd.cli.exits import Exit
 from meshd.cli.table import plain
@@ -25,7 +26,7 @@ from meshd.systemd.units import SUPERVISOR, instance_of, unit_of
 _EXAMPLES = """examples:
   meshd logs -f                       all of this host, and what comes
   meshd logs a -p warning             kind a, from warnings up
-  meshd logs a1 --since -1h           one worker, the last hour
+  meshd logs a1 --since=-1h           one worker, the last hour
   meshd logs --task 5f1c2a            the life of one task
   meshd logs supervisor --grep lost
   meshd logs a1 --json | jq .MESHD_EVENT
@@ -37,6 +38,8 @@ _LEVELS = {"0": "EMERG", "1": "ALERT", "2": "CRIT", "3": "ERROR", "4": "WARN", "
 _COLOURS = {"ERROR": "\x1b[31m", "CRIT": "\x1b[31m", "WARN": "\x1b[33m", "DEBUG": "\x1b[2m"}
 _INSTANCE_COLOURS = tuple(f"\x1b[{number}m" for number in (36, 32, 35, 34, 96, 92, 95, 94))
 _PLAIN = "\x1b[0m"
+#: Whoever has to do with tasks here: schedules that submit them and the roll of an upgrade, too.
+_EVERYBODY = (SUPERVISOR, "meshd-worker@*", "meshd-submit@*.service", "meshd-roll.service")
 #: Fields that the line shows in another way, or that nobody reads.
 _KNOWN = frozenset(("MESHD_INSTANCE", "MESHD_SERVICE", "MESHD_EVENT", "MESHD_LOGGER"))
 
@@ -52,7 +55,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "-p", "--priority", metavar="LEVEL", help="from err, warning, info or debug up"
     )
     parser.add_argument("--task", metavar="ID", help="what concerns one task")
-    parser.add_argument("--since", metavar="TIME", help="as journalctl takes it: -1h, yesterday")
+    parser.add_argument("--since", metavar="TIME", help="as journalctl takes it: yesterday, =-1h")
     parser.add_argument("--until", metavar="TIME", help="likewise")
     parser.add_argument("--grep", metavar="PATTERN", help="whose message matches")
     parser.add_argument("--json", action="store_true", help="the journal's own JSON, for scripts")
@@ -61,7 +64,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     command = [*_journalctl(options), *matches(options.which, options.task)]
     if options.json:
-        os.execvp(command[0], command)  # noqa: S606 - it becomes journalctl: its output, its signals
+        _become(command)
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     with _started(command) as journal:
         assert journal.stdout is not None
@@ -92,22 +95,36 @@ def matches(which: str, task: str | None) -> list[str]:
     """What journalctl is to look for. Raises ConfigError for what cannot be a worker."""
     matches = [] if task is None else [f"MESHD_TASK_ID={task}"]
     if which in ("all", "supervisor"):
-        units = ["--unit=meshd.service"]
-        return [*matches, *units, *(["--unit=meshd-worker@*"] if which == "all" else [])]
+        units = _EVERYBODY if which == "all" else (SUPERVISOR,)
+        return [*matches, *(f"--unit={unit}" for unit in units)]
     instance = parse_instance(which)
     if instance.index is not None:
         return [*matches, f"--unit={unit_of(which)}"]
     return [*matches, f"--unit={unit_of(f'{which}[0-9]*')}", f"--unit={unit_of(which)}"]
 
 
+def _become(command: list[str]) -> NoReturn:
+    """Its output and its signals are ours."""
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        raise _no_journalctl(error) from None
+
+
 def _started(command: list[str]) -> subprocess.Popen[str]:
     try:
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace")
-    except FileNotFoundError:
-        raise MeshdError(
-            "journalctl is not here: under anything but systemd the daemons log to where their "
-            "standard error goes"
-        ) from None
+    except OSError as error:
+        raise _no_journalctl(error) from None
+
+
+def _no_journalctl(error: OSError) -> MeshdError:
+    if not isinstance(error, FileNotFoundError):
+        return MeshdError(f"journalctl cannot be run: {error.strerror}")
+    return MeshdError(
+        "journalctl is not here: under anything but systemd the daemons log to where their "
+        "standard error goes"
+    )
 
 
 def lines_of(entry: Mapping[str, Any], *, coloured: bool) -> Iterator[str]:

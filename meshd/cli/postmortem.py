@@ -23,8 +23,18 @@ from meshd.logs import configure, get_events
 from meshd.postmortem import Dead, postmortem
 from meshd.protocol import queue_of
 
+_EXAMPLES = """examples:
+  meshd postmortem a1                        what a killed worker held waits again
+  SERVICE_RESULT=oom-kill meshd postmortem a1
+  ExecStopPost=/usr/bin/meshd postmortem %i  in a unit
+
+exit codes:
+  0 always, unless 2 usage
+"""
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = _EXAMPLES
     parser.add_argument(
         "instance", metavar="INSTANCE", type=_instance, help="the worker that has died: a1"
     )

@@ -119,7 +119,7 @@ def _worker_row(worker: Record, now: float) -> tuple[str, ...]:
     counts = worker.get("counts", {})
     up = now - worker["started_at"] if lives(worker) and "started_at" in worker else None
     return (
-        worker["instance"],
+        plain(worker["instance"]),
         plain(str(worker["host"])),
         _state(worker),
         plain(_running(worker)),

@@ -37,6 +37,27 @@ _EXAMPLES = """examples:
 exit codes:
   0 done, also when it was so already   2 usage   69 Redis unavailable   78 configuration
 """
+_EXAMPLES_OF = {
+    "list": """examples:
+  meshd queue list
+  meshd queue list --json | jq '.[] | select(.paused) | .kind'
+""",
+    "peek": """examples:
+  meshd queue peek a
+  meshd queue peek inbox -n 3 --json
+""",
+    "pause": """examples:
+  meshd queue pause a      before the database goes away for maintenance
+  meshd queue pause inbox  what names no kind stays where it is
+""",
+    "resume": """examples:
+  meshd queue resume a
+""",
+    "purge": """examples:
+  meshd queue purge a
+  meshd queue purge a --yes --json
+""",
+}
 _WORDS = {
     (True, True): "is paused",
     (True, False): "was paused already",
@@ -68,7 +89,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     purge.add_argument("kind", metavar="KIND", help=f"such as a, or {INBOX_NAME}")
     purge.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     actions.add_parser("list", help="how many tasks are where").set_defaults(kind=None)
-    for action in actions.choices.values():
+    for name, action in actions.choices.items():
+        action.epilog = _EXAMPLES_OF[name]
+        action.formatter_class = argparse.RawDescriptionHelpFormatter
         add_json(action)
         add_config(action)
 

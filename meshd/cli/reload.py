@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from meshd.cli.rolling import Step, add_which, roll
+from meshd.cli.rolling import Step, add_which, roll, running
 from meshd.systemd.units import reload
 
 _EXAMPLES = """examples:
@@ -19,6 +19,7 @@ _EXAMPLES = """examples:
 
 exit codes:
   0 all are reloaded   1 one is not (journalctl -u says why), or systemd refused
+  75 told to stop before all were reloaded
 """
 _STEP = Step(reload, "reloading", "reloaded", "goes on as it was")
 
@@ -29,4 +30,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    return roll(options.which, _STEP)
+    return roll(options.which, running(options.which), _STEP)

@@ -20,10 +20,19 @@ from meshd.cli.options import add_config, settings_of
 from meshd.config import parse_instance
 from meshd.reloads import read_report
 
+_EXAMPLES = """examples:
+  meshd reload-unit a1 --pid 4711
+  meshd reload-unit supervisor --pid 4710
+  ExecReload=/usr/bin/meshd reload-unit %i   in a unit
+
+exit codes:
+  0 it is reloaded   1 it goes on as it was   2 usage   78 configuration
+"""
 _LOOK_SECONDS = 0.02
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = _EXAMPLES
     parser.set_defaults(refuse=parser.error)
     parser.add_argument("daemon", metavar="INSTANCE", help="supervisor, or a worker such as a1")
     parser.add_argument(

@@ -2,6 +2,7 @@
 
 Each is drained: the running task ends first, what has not started goes back. The next one is only
 restarted when the last takes tasks again; when one does not come back the rest is left as it is.
+Those that failed and that workers.conf lists are started again after the ones that run.
 SIGTERM ends it between two workers, so that who begins anew never has two of them away.
 """
 
@@ -9,16 +10,17 @@ from __future__ import annotations
 
 import argparse
 
-from meshd.cli.rolling import Step, add_which, roll
+from meshd.cli.rolling import Step, add_which, failed, roll, running
 from meshd.systemd.units import restart
 
 _EXAMPLES = """examples:
   meshd restart a1     one worker
-  meshd restart a      all workers of kind a that run on this host
+  meshd restart a      all workers of kind a on this host
   meshd restart all
 
 exit codes:
   0 all came back   1 one did not (journalctl -u says why), or systemd refused
+  75 told to stop before all were restarted
 """
 _STEP = Step(restart, "restarting", "restarted", "did not come back")
 
@@ -29,4 +31,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    return roll(options.which, _STEP)
+    which = options.which
+    return roll(which, [*running(which), *failed(which)], _STEP)

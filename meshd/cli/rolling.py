@@ -6,12 +6,13 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from meshd.cli.exits import Exit
 from meshd.errors import MeshdError
-from meshd.systemd.units import matching, running_workers, unit_of
+from meshd.systemd import workers_conf
+from meshd.systemd.units import kind_of, matching, running_workers, states, unit_of
 
 
 class Step(NamedTuple):
@@ -30,11 +31,10 @@ def add_which(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("which", metavar="WHICH", help="a1, a, or all")
 
 
-def roll(which: str, step: Step) -> int:
-    """Do it to all that run and are called so; the exit code. The first that fails is the last, and
+def roll(which: str, instances: Sequence[str], step: Step) -> int:
+    """Do it to these, one after the other; the exit code. The first that fails is the last, and
     SIGTERM ends it between two workers. Raises MeshdError, which says what was left.
     """
-    instances = matching(running_workers(), which)
     if not instances:
         return none_called(which)
     stop = threading.Event()
@@ -42,7 +42,7 @@ def roll(which: str, step: Step) -> int:
     for at, instance in enumerate(instances):
         if stop.is_set():
             print(f"told to stop; not {step.done}: {', '.join(instances[at:])}", flush=True)
-            break
+            return Exit.NOT_YET
         print(f"{step.doing} {instance} ({at + 1} of {len(instances)})", flush=True)
         try:
             step.act(instance)
@@ -52,6 +52,24 @@ def roll(which: str, step: Step) -> int:
                 f"{unit_of(instance)} {step.went_wrong}: {error}; not {step.done}: {left}"
             ) from error
     return Exit.DONE
+
+
+def running(which: str) -> list[str]:
+    """The workers of this host that run, or are just starting, and are called so."""
+    return matching(running_workers(), which)
+
+
+def failed(which: str) -> list[str]:
+    """Those that have failed and should run: workers.conf lists them, or they are called so."""
+    listed = workers_conf.listed(workers_conf.read(workers_conf.workers_conf()))
+    should_run = {*workers_conf.instances(listed), which}
+    found = [state.instance for state in states() if state.active == "failed"]
+    return matching(sorted(should_run.intersection(found), key=_by_number), which)
+
+
+def _by_number(instance: str) -> tuple[str, int]:
+    kind = kind_of(instance)
+    return kind, int(instance.removeprefix(kind) or 0)
 
 
 def none_called(which: str, what: str = "running worker") -> int:

@@ -23,8 +23,19 @@ from meshd.supervisor.loop import Supervisor
 from meshd.supervisor.reload import Reload
 from meshd.systemd.notify import Notifier
 
+_EXAMPLES = """examples:
+  meshd supervisor
+  meshd supervisor --config meshd.toml
+  systemctl start meshd                      the same as a unit
+
+exit codes:
+  0 stopped   1 it failed   2 usage   69 Redis unavailable   75 one runs on this host already
+  78 configuration
+"""
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = _EXAMPLES
     add_config(parser)
 
 

@@ -3,7 +3,8 @@
 Kinds with what waits and how fast it goes, workers with what they do, the log of the selected one.
 Keys: arrows select, p pauses or resumes the kind, r reloads, R restarts, + and - scale, c cancels
 the current task, s and S stop and start, l shows stacks, ? helps, q quits. Each does what the
-meshd command of that name does, with the same rights. Needs python3-rich.
+meshd command of that name does, with the same rights, and goes on when top ends. What reaches the
+workers of one host only is done on that host. Needs python3-rich.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import contextlib
 import json
 import os
 import selectors
+import socket
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 import tty
 from collections import deque
 from collections.abc import Iterator, Sequence
+from typing import IO, NamedTuple
 
 from meshd.broker.connect import connect
 from meshd.broker.link import Link
@@ -27,9 +31,11 @@ from meshd.cli import logs
 from meshd.cli.dashboard import Act, Dashboard, Quit
 from meshd.cli.exits import Exit
 from meshd.cli.fleet import Record, look
+from meshd.cli.keys import Keys
 from meshd.cli.options import add_config, duration, settings_of
+from meshd.cli.table import plain
 from meshd.config import Settings
-from meshd.errors import BrokerUnavailable, MeshdError
+from meshd.errors import BrokerUnavailable, ConfigError, MeshdError
 
 try:
     from rich.console import Console
@@ -48,9 +54,7 @@ exit codes:
 """
 _EVERY_SECONDS = 1.0
 _LINES = 200
-_KEYS = {
-    b"\x1b[A": "up", b"\x1bOA": "up", b"\x1b[B": "down", b"\x1bOB": "down", b"\x03": "ctrl-c",
-}  # fmt: skip
+_READ = 1 << 10
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,11 +72,13 @@ def run(options: argparse.Namespace) -> int:
         raise MeshdError("meshd top needs a terminal; meshd ps --watch does without one")
     settings = settings_of(options)
     link = connect(settings.redis)
+    top = Top(link, settings, _passed_on(options))
     try:
         with _keys_at_once():
-            Top(link, settings, _passed_on(options)).run(options.every)
+            top.run(options.every)
     finally:
         link.close()
+        top.leave()
     return Exit.DONE
 
 
@@ -93,6 +99,34 @@ def _keys_at_once() -> Iterator[None]:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
+class Acting(NamedTuple):
+    """A command that a key asked for. It has a session and an output of its own: what it does to
+    workers is not to end half-way because its watcher leaves.
+    """
+
+    words: str
+    process: subprocess.Popen[bytes]
+    output: IO[bytes]
+    ended: int  # a descriptor that is readable when it has
+
+    @classmethod
+    def begin(cls, command: Sequence[str], words: str) -> Acting:
+        output = tempfile.TemporaryFile()  # noqa: SIM115 - close() does
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        return cls(words, process, output, os.pidfd_open(process.pid))
+
+    def close(self) -> list[str]:
+        """The lines that it has said; it has ended."""
+        os.close(self.ended)
+        self.process.wait()
+        with self.output:
+            self.output.seek(0)
+            return self.output.read().decode(errors="replace").splitlines()
+
+
 class Top:
     """One screen, until somebody quits. `passed_on`: options for the commands that keys ask for."""
 
@@ -100,15 +134,15 @@ class Top:
         self._link = link
         self._settings = settings
         self._passed_on = passed_on
-        self._board = Dashboard()
+        self._board = Dashboard(socket.gethostname())
+        self._keys = Keys()
         self._selector = selectors.DefaultSelector()
         self._log: deque[str] = deque(maxlen=_LINES)
         self._journal: subprocess.Popen[bytes] | None = None
         self._followed = ""
         self._half_line = b""
-        self._acting: subprocess.Popen[bytes] | None = None
+        self._acting: Acting | None = None
         self._before: list[Record] = []
-        self._said = b""
         self._over = False
 
     def run(self, every: float) -> None:
@@ -154,16 +188,16 @@ class Top:
     def _on_key(self) -> None:
         pressed = b""
         with contextlib.suppress(OSError):  # EIO, as nothing: the terminal is gone
-            pressed = os.read(sys.stdin.fileno(), 16)
+            pressed = os.read(sys.stdin.fileno(), _READ)
         if not pressed:
             self._over = True
-            return
-        key = _KEYS.get(pressed) or pressed[:1].decode(errors="replace")
-        asked = self._board.press(key)
-        if isinstance(asked, Quit):
-            self._over = True
-        elif asked is not None:
-            self._act(asked)
+        for key in self._keys.read(pressed):
+            asked = self._board.press(key)
+            if isinstance(asked, Quit):
+                self._over = True
+                return
+            if asked is not None:
+                self._act(asked)
 
     def _act(self, act: Act) -> None:
         if self._acting is not None:
@@ -171,48 +205,50 @@ class Top:
             return
         asks_redis = act.arguments[0] in ("queue", "cancel", "ctl")
         command = [sys.executable, "-m", "meshd", *act.arguments]
-        self._acting = subprocess.Popen(
-            [*command, *(self._passed_on if asks_redis else ())],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        assert self._acting.stdout is not None
-        self._board.message = f"meshd {' '.join(act.arguments)} ..."
-        os.set_blocking(self._acting.stdout.fileno(), False)
-        self._said = b""
-        self._selector.register(self._acting.stdout, selectors.EVENT_READ, self._on_said)
+        words = f"meshd {' '.join(act.arguments)}"
+        self._acting = Acting.begin([*command, *(self._passed_on if asks_redis else ())], words)
+        self._board.message = f"{words} ..."
+        self._selector.register(self._acting.ended, selectors.EVENT_READ, self._on_ended)
 
-    def _on_said(self) -> None:
+    def _on_ended(self) -> None:
         assert self._acting is not None
-        assert self._acting.stdout is not None
-        more = self._acting.stdout.read(1 << 16)
-        if more:
-            self._said += more
-            return
-        self._selector.unregister(self._acting.stdout)
-        self._acting.stdout.close()
-        self._acting.wait()
+        self._selector.unregister(self._acting.ended)
+        lines = self._acting.close() or ["done"]
         self._acting = None
-        lines = self._said.decode(errors="replace").splitlines() or ["done"]
         self._board.message = lines[-1]
         if len(lines) > 1:
             self._log.extend(lines)
 
+    def leave(self) -> None:
+        """Say what goes on without top; the terminal is as it was."""
+        if self._acting is not None and self._acting.process.poll() is None:
+            with contextlib.suppress(OSError):  # the terminal is gone
+                words = plain(self._acting.words)
+                print(f"{words} goes on; meshd ps shows what comes of it", flush=True)
+
     # The log of the selected one
 
     def _follow(self) -> None:
-        selected = self._board.selected.partition("@")[0]
+        selected, which = self._board.selected, self._board.which
         if selected == self._followed:
             return
         self._stop_following()
         self._followed = selected
-        if not selected:
-            return
+        if self._board.elsewhere:
+            self._log.append(f"its log is on {self._board.elsewhere}: meshd logs {which} there")
+        elif selected:
+            self._follow_log_of(which)
+
+    def _follow_log_of(self, which: str) -> None:
         command = ["journalctl", "--output=json", "--all", "--quiet", "--follow", "--lines=50"]
         try:
             self._journal = subprocess.Popen(
-                [*command, *logs.matches(selected, None)],
+                [*command, *logs.matches(which, None)],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             )  # fmt: skip
+        except ConfigError as error:  # no worker of ours can be called so
+            self._log.append(str(error))
+            return
         except FileNotFoundError:
             self._log.append("journalctl is not here")
             return

@@ -25,8 +25,19 @@ from meshd.systemd.notify import Notifier
 from meshd.worker.identity import Identity
 from meshd.worker.loop import Worker
 
+_EXAMPLES = """examples:
+  meshd worker a1
+  meshd worker a1 --config meshd.toml --redis-url redis://localhost:6379/1
+  systemctl start meshd-worker@a1            the same as a unit
+
+exit codes:
+  0 drained   1 it failed   2 usage   69 Redis unavailable   75 it runs on this host already
+  78 configuration or handlers
+"""
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = _EXAMPLES
     parser.add_argument("instance", metavar="INSTANCE", help="letters with an optional number: a1")
     add_config(parser)
 

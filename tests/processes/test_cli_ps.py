@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -154,3 +155,51 @@ def test_watching_looks_again_and_again_until_it_is_told_to_end(
 def test_kind_without_configuration_is_listed_once_it_had_a_worker(site: Site, ps: Ps) -> None:
     site.redis.sadd("meshd:kinds", "zoo")
     assert list(records(ps)[1]) == ["a", "zoo", None]
+
+
+def test_two_hosts_with_workers_of_one_name_are_two_rows(site: Site, ps: Ps) -> None:
+    worker = site.worker()
+    slot = "0123456789ab.a1"
+    about = {"host": "elsewhere", "instance": "a1", "state": "idle", "pid": worker.pid, "rate": 2.5}
+    site.redis.hset(KEYS.slots, slot, "1")
+    site.redis.set(KEYS.about(slot), json.dumps(about), ex=60)
+    site.redis.set(KEYS.lease(slot), "1", ex=60)
+    found, queues = records(ps)
+    here = socket.gethostname()
+    assert {(each["instance"], each["host"]) for each in found} == {
+        ("a1", here),
+        ("a1", "elsewhere"),
+    }
+    away = next(each for each in found if each["host"] == "elsewhere")
+    assert "cpu_seconds" not in away, "its process number is one of another host"
+    assert queues["a"]["workers"] == 2
+    rows = [line.split() for line in ps().splitlines() if line.startswith("a1 ")]
+    assert sorted(row[1] for row in rows) == sorted([here, "elsewhere"])
+    assert [row[-1] for row in rows if row[1] == "elsewhere"] == ["2.5"]
+
+
+def test_rate_is_that_of_the_last_beat(site: Site, ps: Ps) -> None:
+    site.worker()
+    for number in range(200):
+        site.push("echo", data={"value": number})
+
+    def rates() -> tuple[float, float]:
+        [record], queues = records(ps)
+        return record.get("rate", 0.0), queues["a"]["rate"]
+
+    wait_until(lambda: rates()[0] > 0, what="a rate", every=0.2)
+    row = next(line for line in ps().splitlines() if line.startswith("a1 "))
+    assert float(row.split()[-1]) >= 0
+
+
+def test_worker_that_ends_is_draining_until_its_task_has_ended(site: Site, ps: Ps) -> None:
+    worker = site.worker()
+    task_id = site.push("until", data={"file": "go"})
+    site.wait_runs("start until")
+    worker.signal(signal.SIGTERM)
+    wait_until(lambda: records(ps)[0][0]["state"] == "draining", what="it to drain", every=0.2)
+    assert re.search(r"^a1 .* draining +until for \d+s ", ps(), re.MULTILINE)
+    (site.directory / "go").touch()
+    assert site.settled(task_id)["status"] == "done"
+    assert worker.wait() == 0
+    assert ps().startswith("no workers")

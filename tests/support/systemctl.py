@@ -27,7 +27,13 @@ done
 if [ -e "$here/refuses" ] && [ "$verb" != show ]; then cat "$here/refuses" >&2; exit 1; fi
 [ "$verb" = show ] || echo "$verb$units" >>"$here/done"
 case $verb in
+list-units)
+    [ ! -e "$here/lists" ] || cat "$here/lists" ;;
+restart)
+    [ "$(cat "$here/broken" 2>/dev/null)" != "$units" ] || { echo "Job failed." >&2; exit 1; }
+    while [ -e "$here/waits" ]; do sleep 0.05; done ;;
 show)
+    if [ -e "$here/states" ]; then cat "$here/states"; exit 0; fi
     for unit in $units; do
         state=activating
         [ ! -e "$here/failed" ] || state=failed
@@ -87,7 +93,9 @@ class FakeSystemctl:
 
     def set(self, what: str, text: str = "") -> None:
         """`runs`: it starts real workers; `refuses` (with these words), `hangs`, `failed`,
-        `active`: what it says of units that start.
+        `active`: what it says of units that start; `lists`: the lines of list-units; `waits`: a
+        restart takes until that is unset; `broken`: the unit (after a space) whose restart fails;
+        `states`: all that it shows.
         """
         (self.folder / what).write_text(text)
 

@@ -76,6 +76,126 @@ def test_reloading_one_after_the_other_ends_with_the_first_that_fails(host: Host
         host.run("meshd", "reload", "all")
 
 
+def test_restart_ends_with_the_first_that_does_not_come_back_and_begins_with_those_that_run(
+    host: Host,
+) -> None:
+    before = host.main_pid("meshd-worker@a2.service")
+    broken = "/etc/meshd/conf.d/broken.toml"
+    host.write(broken, '[kinds.a]\ntimeout = "soon"\n')
+    try:
+        done = host.run("meshd", "restart", "a", check=False)
+        assert done.returncode == 1
+        assert done.stdout == "restarting a1 (1 of 2)\n"
+        assert "meshd-worker@a1.service did not come back" in done.stderr
+        assert "not restarted: a2" in done.stderr
+        assert host.main_pid("meshd-worker@a2.service") == before
+        host.path(broken).unlink()
+        shown = [line for line in host.out("meshd", "ps").splitlines() if line.startswith("a1 ")]
+        assert len(shown) == 1
+        assert "failed (78)" in shown[0]
+        said = host.run("meshd", "restart", "a").stdout
+        assert said == "restarting a2 (1 of 2)\nrestarting a1 (2 of 2)\n"
+        assert workers(host)["a1"]["state"] == "idle"
+    finally:
+        host.path(broken).unlink(missing_ok=True)
+        host.run("meshd", "start", "all")
+
+
+def busy(host: Host, instance: str, seconds: int) -> str:
+    """A task that this worker of kind a runs, whoever else there is."""
+    others = [
+        name
+        for name, worker in workers(host).items()
+        if worker["kind"] == "a" and worker["state"] != "stopped" and name != instance
+    ]
+    for name in others:
+        host.run("meshd", "ctl", name, "pause")
+    task_id = host.submit("demo.sleep", f'{{"seconds": {seconds}}}', "--kind", "a")
+    stacks = ("meshd", "ctl", instance, "stacks")
+    host.wait(lambda: f" {task_id} for " in host.out(*stacks), what="it to run")
+    for name in others:
+        host.run("meshd", "ctl", name, "resume")
+    return task_id
+
+
+def test_scaling_down_lets_the_running_task_end(host: Host) -> None:
+    host.run("meshd", "scale", "a", "3")
+    task_id = busy(host, "a3", 6)
+    assert "stopping a3: they finish what they run" in host.out("meshd", "scale", "a", "-1")
+    # Had it gone back into the queue another worker would have just begun it.
+    said = json.loads(host.out("meshd", "result", task_id, "--json"))
+    assert said["status"] == "done"
+    assert not host.active("meshd-worker@a3.service")
+
+
+def test_misspelt_kind_is_not_written_down(host: Host) -> None:
+    listing = host.path("/etc/meshd/workers.conf")
+    written = listing.read_text()
+    done = host.run("meshd", "scale", "aa", "2", check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "kind 'aa': there is none; expected one of a, b" in done.stderr
+    assert listing.read_text() == written
+    assert sorted(path.name for path in listing.parent.glob(".workers*")) == []
+
+
+def test_restarts_are_counted_until_they_are_reset(host: Host) -> None:
+    unit = "meshd-worker@b1.service"
+    before, pid = host.restarts(unit), host.main_pid(unit)
+    host.run("kill", "-KILL", str(pid))
+    host.wait(lambda: host.restarts(unit) > before and host.active(unit), what="a new one")
+    assert workers(host)["b1"]["restarts"] == before + 1
+    assert host.out("meshd", "reset", "b1") == "reset b1"
+    assert host.restarts(unit) == 0
+    assert workers(host)["b1"]["restarts"] == 0
+    assert host.main_pid(unit) not in (0, pid), "it runs on"
+
+
+def test_who_has_no_rights_sees_workers_and_what_systemd_counts(host: Host) -> None:
+    nobody = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
+    done = host.run(*nobody, "meshd", "ps", "--json")
+    assert done.stderr == ""
+    found = json.loads(done.stdout)
+    assert found["missing"] is None
+    seen = {each["instance"]: each for each in found["workers"]}["a1"]
+    assert seen["state"] == "idle"
+    assert seen["restarts"] == host.restarts("meshd-worker@a1.service")
+    assert seen["memory"] > 1_000_000
+    assert "not known here" not in host.out(*nobody, "meshd", "ps")
+
+
+def test_roll_of_an_upgrade_that_is_told_to_stop_is_no_failed_unit(host: Host) -> None:
+    task_id = busy(host, "a1", 8)
+    host.run("systemctl", "start", "--no-block", "meshd-roll.service")
+    host.wait(lambda: "restarting a1" in host.out("meshd", "logs", "all"), what="the roll")
+    host.run("systemctl", "stop", "meshd-roll.service")
+    assert host.show("meshd-roll.service", "ActiveState") == "inactive"
+    host.run("journalctl", "--sync")
+    assert "told to stop; not restarted: a2, b1, b2" in host.out("meshd", "logs", "all")
+    assert json.loads(host.result(task_id))["status"] == "done"
+
+
+def test_life_of_a_task_begins_with_its_schedule(host: Host) -> None:
+    schedule = "/etc/meshd/schedules/told.toml"
+    host.write(
+        schedule,
+        'on_calendar = "yearly"\ntype = "demo.sleep"\ndata = {seconds = 0}\nkind = "a"\n',
+    )
+    try:
+        host.run("systemctl", "daemon-reload")
+        host.run("systemctl", "start", "meshd-submit@told.service")
+        host.run("journalctl", "--sync")
+        entry = json.loads(host.out("journalctl -u meshd-submit@told -o json MESHD_EVENT=submit"))
+        host.result(entry["MESHD_TASK_ID"])
+        host.run("journalctl", "--sync")
+        life = host.out("meshd", "logs", "--task", entry["MESHD_TASK_ID"]).splitlines()
+        assert " submit " in life[0]
+        assert "meshd-submit@told" in life[0]
+        assert any(" a1 " in line or " a2 " in line for line in life)
+    finally:
+        host.path(schedule).unlink()
+        host.run("systemctl", "daemon-reload")
+
+
 def test_failed_worker_is_shown_with_its_exit_status_and_can_be_reset(host: Host) -> None:
     unit = "meshd-worker@nobody1.service"
     host.run("systemctl", "start", unit, check=False)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from meshd.cli import logs
 from meshd.errors import ConfigError
+from tests.support.command import run_meshd
 
 ENTRY: dict[str, Any] = {
     "__REALTIME_TIMESTAMP": "1795529139000000",
@@ -28,7 +32,10 @@ def shown(**changed: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("which", "units"),
     [
-        ("all", ["meshd.service", "meshd-worker@*"]),
+        (
+            "all",
+            ["meshd.service", "meshd-worker@*", "meshd-submit@*.service", "meshd-roll.service"],
+        ),
         ("supervisor", ["meshd.service"]),
         ("a1", ["meshd-worker@a1.service"]),
         ("a", ["meshd-worker@a[0-9]*.service", "meshd-worker@a.service"]),
@@ -40,6 +47,80 @@ def test_name_means_units(which: str, units: list[str]) -> None:
 
 def test_task_is_a_field_of_the_journal() -> None:
     assert logs.matches("a1", "t1")[0] == "MESHD_TASK_ID=t1"
+
+
+def test_life_of_a_task_begins_with_the_schedule_that_submitted_it() -> None:
+    assert "--unit=meshd-submit@*.service" in logs.matches("all", "t1")
+
+
+def asked(*arguments: str) -> list[str]:
+    parser = argparse.ArgumentParser()
+    logs.arguments(parser)
+    return logs._journalctl(parser.parse_args(arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flags"),
+    [
+        ((), ["--lines=20"]),
+        (("-f",), ["--follow", "--lines=20"]),
+        (("-n", "5", "-f"), ["--follow", "--lines=5"]),
+        (("--since=-1h",), ["--since=-1h"]),
+        (("--until=yesterday", "-n", "3"), ["--lines=3", "--until=yesterday"]),
+        (("--grep", "lost"), ["--lines=20", "--grep=lost"]),
+        (("--grep=--follow",), ["--lines=20", "--grep=--follow"]),
+        (("-p", "err"), ["--lines=20", "--priority=err"]),
+        (("--task", "t1"), []),
+    ],
+)
+def test_option_is_one_of_journalctl(arguments: tuple[str, ...], flags: list[str]) -> None:
+    always = ["journalctl", "--output=json", "--all", "--quiet", "--no-pager"]
+    assert asked(*arguments) == [*always, *flags]
+
+
+def test_every_example_of_the_help_is_understood() -> None:
+    parser = argparse.ArgumentParser()
+    logs.arguments(parser)
+    examples = [line for line in str(parser.epilog).splitlines() if line.startswith("  meshd logs")]
+    assert len(examples) == 6
+    for example in examples:
+        command, _, _ = example.strip().partition("  ")
+        parser.parse_args(shlex.split(command.partition(" | ")[0])[2:])
+
+
+@pytest.mark.parametrize(
+    ("priority", "colour"), [("3", "\x1b[31m"), ("4", "\x1b[33m"), ("7", "\x1b[2m"), ("6", "")]
+)
+def test_level_has_its_colour_and_each_worker_keeps_its_own(priority: str, colour: str) -> None:
+    def line(instance: str) -> str:
+        entry = {**ENTRY, "PRIORITY": priority, "MESHD_INSTANCE": instance}
+        [shown] = logs.lines_of(entry, coloured=True)
+        return shown
+
+    assert f"\x1b[0m {colour}" in line("a1")
+    assert line("a1") == line("a1")
+    assert line("a1").split("a1")[0] != line("a2").split("a2")[0]
+    assert line("a1").count("\x1b[0m") == 2, "what follows is in no colour"
+
+
+@pytest.mark.parametrize("more", [(), ("--json",), ("-f",), ("a1", "--json")])
+def test_without_journalctl_it_says_where_the_logs_are(
+    tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    done = run_meshd("logs", *more, env={"PATH": str(tmp_path)})
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("meshd: journalctl is not here")
+
+
+def test_json_is_what_journalctl_prints_and_its_exit_code(tmp_path: Path) -> None:
+    program = tmp_path / "journalctl"
+    program.write_text('#!/bin/sh\necho "$@"\nexit 3\n')
+    program.chmod(0o755)
+    done = run_meshd("logs", "a1", "--json", "-n", "1", env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
+    assert done.returncode == 3
+    assert done.stdout.endswith("--lines=1 --unit=meshd-worker@a1.service\n")
+    assert run_meshd("logs", "a1", env={"PATH": f"{tmp_path}:/usr/bin:/bin"}).returncode == 1
 
 
 def test_name_that_cannot_be_a_worker_is_refused() -> None:

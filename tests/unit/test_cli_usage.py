@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from meshd.errors import (
     ProtocolError,
     QueueFull,
 )
+from tests.support.parsers import commands, parser_of
 
 PRODUCERS = ("submit", "result", "ps", "queue", "dead", "config")
 STEERING = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT", "WORKER_ID", "MESHD_ENV", "MESHD_CONFIG")
@@ -61,13 +63,45 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 # --- help ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", PRODUCERS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_examples_and_exit_codes(run: Run, command: str) -> None:
     done = run(command, "--help")
     assert done.code == 0
     assert f"examples:\n  meshd {command}" in done.out
-    assert "exit codes:" in done.out
-    assert "78 " in done.out
+    assert "\nexit codes:\n  0 " in done.out
+
+
+@pytest.mark.parametrize("command", PRODUCERS)
+def test_help_of_what_asks_redis_names_the_code_for_a_bad_configuration(
+    run: Run, command: str
+) -> None:
+    assert "78 " in run(command, "--help").out
+
+
+ACTIONS = [
+    *((command, action) for command, action in commands() if action),
+    *(("ctl", f"a1 {action}") for action in ("stacks", "pause", "resume", "log-level")),
+]
+
+
+@pytest.mark.parametrize(("command", "action"), ACTIONS)
+def test_help_of_an_action_has_examples_of_it(run: Run, command: str, action: str) -> None:
+    done = run(command, *action.split(), "--help")
+    assert done.code == 0
+    examples = done.out.partition("examples:\n")[2]
+    assert f"\n  meshd {command} {action}" in f"\n{examples}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_examples_are_understood_by_the_parser(run: Run, command: str) -> None:
+    actions = [name.split() for of, name in ACTIONS if of == command]
+    for asked in [(command,), *((command, *action) for action in actions)]:
+        examples = run(*asked, "--help").out.partition("examples:\n")[2].partition("\n\n")[0]
+        for line in examples.splitlines():
+            words = shlex.split(line.strip().partition("  ")[0])
+            if words[:2] == ["meshd", command] and "--help" not in words:
+                end = words.index("|") if "|" in words else len(words)
+                parser_of(command).parse_args(words[2:end])
 
 
 def test_overview_names_every_command_and_every_exit_code(run: Run) -> None:

@@ -21,7 +21,7 @@ def queue(kind: str | None, **changed: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def board() -> Dashboard:
-    made = Dashboard()
+    made = Dashboard("north")
     made.look([A1, B1, {**B1, "instance": "b2", "state": "stopped"}], _queues(), 100.0)
     return made
 
@@ -74,6 +74,37 @@ def test_key_asks_for_a_command(
 ) -> None:
     select(board, selected)
     assert board.press(key) == Act(command)
+
+
+@pytest.mark.parametrize("key", ["r", "R", "s", "S", "l", "+", "-"])
+def test_key_reaches_no_worker_of_another_host_and_says_where_it_is(key: str) -> None:
+    south = Dashboard("south")
+    south.look([A1, {**A1, "host": "south"}], _queues(), 100.0)
+    select(south, "a1@north")
+    assert south.press(key) is None
+    assert south.pending is None
+    assert south.message == "a1 is on north, this is south: go there"
+    assert south.elsewhere == "north"
+    south.message = ""
+    select(south, "a1@south")
+    south.press(key)
+    assert "go there" not in south.message
+    assert south.elsewhere == ""
+
+
+def test_what_redis_does_is_done_for_workers_of_every_host() -> None:
+    south = Dashboard("south")
+    south.look([A1], _queues(), 100.0)
+    select(south, "a1@north")
+    assert south.press("p") == Act(("queue", "pause", "a"))
+    south.press("c")
+    assert south.press("y") is not None
+
+
+def test_question_says_on_which_host(board: Dashboard) -> None:
+    select(board, "a")
+    board.press("R")
+    assert board.message == "restart a on north? [y/N]"
 
 
 def test_paused_kind_is_resumed_by_the_same_key(board: Dashboard) -> None:
@@ -141,7 +172,7 @@ def test_bars_are_as_high_as_their_values() -> None:
 
 
 def test_board_without_anything_survives_every_key() -> None:
-    empty = Dashboard()
+    empty = Dashboard("north")
     empty.look([], [], 1.0)
     for key in ("up", "down", "p", "c", "+", "r", "l", "y", "?"):
         assert empty.press(key) is None
