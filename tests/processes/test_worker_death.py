@@ -46,8 +46,8 @@ def test_a_killed_runner_is_charged_one_crash_and_its_task_runs_again_at_once(si
 def test_the_median_of_five_killed_runners_is_a_task_back_and_a_runner_serving_in_time(
     site: Site,
 ) -> None:
-    """The aim is 0.2 s until the task waits again and 0.5 s until a new runner serves. Twice that is
-    allowed here, where the machine is shared; `make bench-recovery` is what measures.
+    """The aim is 0.2 s until the task waits again and 0.5 s until a new runner serves. Twice that
+    is allowed here, where the machine is shared; `make bench-recovery` is what measures.
     """
     worker = site.worker()
     back, served = [], []
