@@ -25,4 +25,4 @@ def unit_death(release: str, kills: int) -> Mapping[str, Sequence[float]]:
         (package,) = Path(folder).glob("*.deb")
         host.install(package)
         with mortal(host) as prepared:
-            return {"waits again": killed(prepared, "KILL", kills)}
+            return {"waits again": [death.seconds for death in killed(prepared, "KILL", kills)]}

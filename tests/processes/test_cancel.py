@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,23 @@ def tidy(site: Site) -> Site:
     text = site.config.read_text().replace("handlers = [", f'handlers = ["{own}", ')
     site.config.write_text(text)
     return site
+
+
+@pytest.fixture
+def stubborn(site: Site) -> Iterator[Site]:
+    """The site, whose handlers are those of stubborn.py too; what escaped them is ended."""
+    more = Path(__file__).parent.parent / "support" / "handlers" / "stubborn.py"
+    text = site.config.read_text().replace("handlers = [", f'handlers = ["{more}", ')
+    site.config.write_text(text)
+    yield site
+    for child in ("child.in.a.group", "child.in.a.session"):
+        for pid in filter(alive, _begun(site, child)):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _begun(site: Site, name: str) -> list[int]:
+    """The processes that noted that they began this."""
+    return [int(line.split()[1]) for line in site.runs() if line.startswith(f"{name} ")]
 
 
 # --- waiting, scheduled, over -------------------------------------------------------------------
@@ -189,6 +206,31 @@ def test_stubborn_task_is_aborted_then_its_runner_is_replaced(site: Site) -> Non
     worker.wait_log("stubborn")  # faulthandler shows where it hung
     assert site.settled(site.push("echo", data={"value": 1}))["status"] == "done"
     assert site.counter("crash") == 0
+
+
+@pytest.mark.parametrize(
+    ("task_type", "ended", "seconds"),
+    [("holds.gil", "SIGABRT", 5.0), ("blocks.signals", "SIGKILL", 6.0), ("forks", "SIGABRT", 5.0)],
+)
+def test_task_that_cannot_heed_the_order_goes_down_the_ladder_with_all_it_forked(
+    stubborn: Site, task_type: str, ended: str, seconds: float
+) -> None:
+    worker = stubborn.worker()
+    runner = stubborn.runner_pid(worker)
+    task_id = stubborn.push(task_type)
+    wait_until(lambda: _begun(stubborn, task_type), what="the task to start")
+    before = time.monotonic()
+    assert records(stubborn, task_id, "--wait")[0]["state"] == "cancelled"
+    assert seconds - 0.5 < time.monotonic() - before < seconds + 4
+    assert not alive(runner)
+    worker.wait_log(rf"runner +ended: {ended}")
+    response = stubborn.settled(task_id)
+    assert (response["status"], response["attempt"]) == ("cancelled", 1)
+    children = [pid for child in ("child", "child.that.ignores") for pid in _begun(stubborn, child)]
+    assert len(children) == (2 if task_type == "forks" else 0)
+    wait_until(lambda: not any(map(alive, children)), what="the end of what it forked")
+    assert (stubborn.counter("cancel"), stubborn.counter("crash")) == (1, 0)
+    assert stubborn.settled(stubborn.push("echo", data={"value": 1}))["status"] == "done"
 
 
 def test_prefetched_task_never_starts_and_its_neighbours_do(tidy: Site) -> None:

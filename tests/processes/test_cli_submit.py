@@ -105,6 +105,25 @@ def test_unique_key_leads_to_its_holder(meshd: Meshd) -> None:
     assert "holds the unique key" in second.stderr
 
 
+def test_full_queue_is_exit_code_75_with_the_remedy_and_takes_nothing(site: Site) -> None:
+    site.config.write_text(site.config.read_text() + "max_length = 2\n")
+    assert site.worker().stop() == 0, "a worker tells producers of the limit"
+    submit = ("submit", "echo", "--kind", "a")
+    accepted = [run_meshd(*submit, env=site.environment).returncode for _ in range(2)]
+    before = site.waiting()
+    refused = run_meshd(*submit, "--id", "third", env=site.environment)
+    assert (accepted, len(before)) == ([0, 0], 2)
+    assert (refused.returncode, refused.stdout) == (75, "")
+    assert refused.stderr == (
+        "meshd: queue:worker_a holds 2 tasks and its max_length is 2: submit again later, or raise "
+        "max_length in the kind's configuration\n"
+    )
+    assert site.waiting() == before
+    site.worker()
+    wait_until(lambda: site.counter("done") == 2, what="the two")
+    assert run_meshd(*submit, "--id", "third", env=site.environment).returncode == 0
+
+
 def test_options_reach_the_queue(meshd: Meshd, site: Site) -> None:
     meshd("submit", "echo", "1", "--delay", "1h", "--urgent", "--expires-in", "2h")
     found: Any = site.redis.zrange(site.keys.scheduled, 0, -1, withscores=True)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import statistics
+import time
+from functools import partial
 
 import pytest
 
@@ -15,6 +19,10 @@ def _running(site: Site, **members: object) -> str:
     task_id = site.push("until", data={"file": "go"}, **members)
     site.wait_runs("start until")
     return task_id
+
+
+def _runs(site: Site, line: str, times: int) -> bool:
+    return site.runs().count(line) == times
 
 
 def test_a_killed_runner_is_charged_one_crash_and_its_task_runs_again_at_once(site: Site) -> None:
@@ -35,6 +43,30 @@ def test_a_killed_runner_is_charged_one_crash_and_its_task_runs_again_at_once(si
     assert worker.alive()
 
 
+def test_the_median_of_five_killed_runners_is_a_task_back_and_a_runner_serving_in_time(
+    site: Site,
+) -> None:
+    """The aim is 0.2 s until the task waits again and 0.5 s until a new runner serves. Twice that
+    is allowed here, where the machine is shared; `make bench-recovery` is what measures.
+    """
+    worker = site.worker()
+    back, served = [], []
+    for number in range(5):
+        task_id = site.push("until", data={"file": f"go {number}", "name": f"{number}"})
+        site.wait_runs(f"start {number}")
+        runner, before = site.runner_pid(worker), time.monotonic()
+        os.kill(runner, signal.SIGKILL)
+        wait_until(partial(site.response, task_id), every=0.001, what="the crash to be told")
+        back.append(time.monotonic() - before)
+        runs_again = partial(_runs, site, f"start {number}", 2)
+        wait_until(runs_again, every=0.001, what="the second run")
+        served.append(time.monotonic() - before)
+        (site.directory / f"go {number}").touch()
+        site.settled(task_id)
+    assert statistics.median(back) < 2 * 0.2, back
+    assert statistics.median(served) < 2 * 0.5, served
+
+
 def test_the_handler_knows_how_often_its_task_crashed(site: Site) -> None:
     site.worker()
 
@@ -42,22 +74,27 @@ def test_the_handler_knows_how_often_its_task_crashed(site: Site) -> None:
     assert site.runs() == ["crashes 0", "crashes 1"]
 
 
-def test_tasks_behind_a_crash_are_uncharged_and_run(site: Site) -> None:
+def test_tasks_fed_behind_a_crash_are_untouched_uncharged_and_run(site: Site) -> None:
+    site.config.write_text(site.config.read_text() + '[worker]\nprefetch_budget = "1s"\n')
     worker = site.worker()
-    for number in range(200):
-        site.push("echo", data={"value": number})
-    wait_until(lambda: site.counter("done") == 200, what="200 tasks, to learn their pace")
-    for number in range(20):
-        site.push("noted", data={"name": f"before {number}"})
-    site.push("hard.exit", id="bad")
-    for number in range(20):
-        site.push("noted", data={"name": f"after {number}"})
+    runner = site.runner_pid(worker)
+    site.redis.lpush(site.keys.queue, *[b'{"type": "whoami"}'] * 300)
+    wait_until(lambda: site.counter("done") == 300, what="300 tasks, to learn their pace")
+    head = json.dumps({"type": "until", "id": "head", "data": {"file": "go"}})
+    behind = [json.dumps({"type": "whoami", "id": f"behind-{number}"}) for number in range(20)]
+    site.redis.lpush(site.keys.queue, head, *behind)
+    site.wait_runs("start until")
+    claimed = site.keys.claimed(site.redis.hkeys(site.keys.slots)[0].decode())
+    wait_until(lambda: site.redis.hlen(claimed) == 21, timeout=1, what="all to be with the runner")
 
-    assert site.settled("bad")["error"]["code"] == "crashed"
-    wait_until(lambda: len(site.runs()) == 40, what="all others")
-    wait_until(lambda: site.counter("done") == 240, what="all others settled")
-    assert len(set(site.runs())) == 40, "each ran once"
-    assert site.counter("crash") == 0
+    os.kill(runner, signal.SIGKILL)
+
+    wait_until(lambda: site.runs().count("start until") == 2, what="the second run of the head")
+    (site.directory / "go").touch()
+    whoami = [site.settled(f"behind-{number}")["result"] for number in range(20)]
+    assert [(attempt, crashes) for _, _, attempt, crashes, *_ in whoami] == [(1, 0)] * 20
+    assert site.settled("head")["attempt"] == 1
+    assert site.counter("crash") == 1
     assert worker.alive()
 
 

@@ -245,14 +245,20 @@ def test_follow_ups_of_the_own_kind_are_pushed_with_the_outcome(site: Site) -> N
     site.wait_runs("follow-up")
 
 
-def test_a_handler_that_fails_has_submitted_nothing(site: Site) -> None:
+@pytest.mark.parametrize("kind", [None, "b"])
+def test_a_handler_that_fails_has_submitted_nothing(site: Site, kind: str | None) -> None:
     site.worker()
 
-    failed = site.push("parent", data={"fail": True}, max_attempts=1)
+    failed = site.push("parent", data={"kind": kind, "fail": True}, max_attempts=1)
+    done = site.push("parent", data={"kind": "b"})
 
     assert site.settled(failed)["status"] == "failed"
+    assert site.settled(done)["status"] == "done"
+    other = "queue:worker_b"
+    wait_until(lambda: site.redis.llen(other), what="what the second one submitted")
     site.settled(site.push("echo"))
     assert site.runs() == []
+    assert (site.redis.llen(other), site.redis.llen(site.keys.outbox)) == (1, 0)
 
 
 def test_a_follow_up_for_another_kind_is_relayed_to_its_queue(site: Site) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 from meshd.broker.link import Link
 from meshd.broker.outbox import AT_ONCE, relay_outbox
@@ -14,6 +16,11 @@ from meshd.broker.settlement import FollowUp, done
 from meshd.errors import BrokerError, BrokerUnavailable
 from meshd.protocol import INBOX
 from tests.redis.raw import ANSWER, SACRED, RawQueue
+from tests.support.ports import free_port
+from tests.support.redis_server import Client, RedisServer
+from tests.support.wait import wait_until
+
+HIGHEST_PORT = 65_535 - 10_000  # so much above it is the port of the cluster's own bus
 
 
 @contextlib.contextmanager
@@ -179,3 +186,39 @@ def test_server_that_is_away_leaves_the_rest_where_it_is(queue: RawQueue) -> Non
     with pytest.raises(BrokerUnavailable):
         relay_outbox(link, queue.keys)
     assert queue.outbox() == before
+
+
+# --- Redis Cluster ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clustered() -> Iterator[RawQueue]:
+    """The queue on a node of a cluster that has all hash slots: nothing is elsewhere, and a command
+    or script that touches two slots is refused all the same.
+    """
+    port = next(port for port in iter(free_port, None) if port <= HIGHEST_PORT)
+    options: dict[str, Any] = {"cluster-enabled": "yes", "port": port}
+    with RedisServer(**options) as server:
+        client: Any = server.client()
+        client.execute_command("CLUSTER", "ADDSLOTS", *range(16_384))
+        queue = RawQueue(server.url, client)
+        wait_until(lambda: _serves(client), what="a cluster that serves")
+        yield queue
+        queue.close()
+
+
+def _serves(client: Client) -> bool:
+    try:
+        return client.llen("queue:worker_a") >= 0
+    except ResponseError:  # CLUSTERDOWN, for a moment
+        return False
+
+
+def test_no_step_of_a_follow_up_touches_two_slots_of_a_cluster(clustered: RawQueue) -> None:
+    with queues(clustered, "queue:worker_b", INBOX) as (other, inbox):
+        with pytest.raises(ResponseError, match="hash to the same slot"):
+            clustered.redis.mget(clustered.keys.paused, other.keys.paused)
+        settle_with(clustered, FollowUp(b"1", "b"), FollowUp(b"2", ""), FollowUp(b"3", None))
+        assert (len(clustered.outbox()), clustered.waiting()) == (2, [b"3"])
+        assert relay_outbox(clustered.link(), clustered.keys) == 2
+        assert (other.waiting(), inbox.waiting(), clustered.outbox()) == ([b"1"], [b"2"], [])

@@ -13,6 +13,7 @@ from tests.systemd.mortal import QUEUE, UNIT, killed, mortal
 
 #: For how long Redis is away: longer than leases and watchdog. MESHD_OUTAGE=180 for a full one.
 OUTAGE_SECONDS = float(os.environ.get("MESHD_OUTAGE", "40"))
+DROP_IN = f"/etc/systemd/system/{UNIT}.d/kill.conf"
 pytestmark = pytest.mark.timeout(400)
 
 
@@ -31,18 +32,40 @@ def counters(host: Host) -> dict[str, str]:
 
 def test_task_of_a_killed_worker_waits_again_at_once_time_after_time(dying: Host) -> None:
     restarts = dying.restarts(UNIT)
-    times = killed(dying, "KILL", 5)
-    assert len(times) == 5
-    assert max(times) < 5, "that would be the next start's work, not ExecStopPost's"
+    deaths = killed(dying, "KILL", 5)
+    assert len(deaths) == 5
+    longest = max(death.seconds for death in deaths)
+    assert longest < 5, "that would be the next start's work, not ExecStopPost's"
     dying.wait_active(UNIT)
     assert dying.restarts(UNIT) == restarts + 5
     assert counters(dying) == {"death": "5"}
     assert "SIGKILL" in dying.journal("-u", UNIT, "-n", "60", "MESHD_TASK_ID=mortal")
 
 
+@pytest.mark.parametrize("kill_mode", ["mixed", "process"])
+def test_what_the_handler_had_spawned_is_gone_before_its_task_waits_again(
+    dying: Host, kill_mode: str
+) -> None:
+    """With `mixed`, as the unit has it, systemd kills what is left before it starts ExecStopPost=.
+    With `process` it does not, and what is shown is the order of postmortem's own steps.
+    """
+    dying.write(DROP_IN, f"[Service]\nKillMode={kill_mode}\n")
+    dying.run("systemctl", "daemon-reload")
+    try:
+        assert dying.show(UNIT, "KillMode") == kill_mode
+        deaths = killed(dying, "KILL", 4)
+    finally:
+        dying.path(DROP_IN).unlink()
+        dying.run("systemctl", "daemon-reload")
+        counters(dying)
+    assert [death.escaped for death in deaths] == [False] * 4
+    said = "killed what it had left running" in dying.journal("-u", UNIT, "-n", "60")
+    assert said or kill_mode == "mixed"
+
+
 def test_segfault_of_a_worker_is_charged_and_named(dying: Host) -> None:
-    (took,) = killed(dying, "SEGV", 1)
-    assert took < 5
+    (death,) = killed(dying, "SEGV", 1)
+    assert death.seconds < 5
     assert counters(dying) == {"crash": "1"}
     assert "SIGSEGV" in dying.journal("-u", UNIT, "-n", "60", "MESHD_TASK_ID=mortal")
 

@@ -46,6 +46,26 @@ def test_restarting_or_killing_the_supervisor_touches_no_worker(host: Host) -> N
     assert [host.main_pid(unit) for unit in UNITS[1:]] == before
 
 
+def test_started_file_of_a_running_task_outlasts_the_other_units(host: Host) -> None:
+    """Finding 15: what postmortem goes by is not removed by a unit that stops."""
+    task_id = host.submit("demo.sleep", '{"seconds": 60}', "--kind", "b")
+    host.wait(
+        lambda: any("running demo.sleep" in host.show(u, "StatusText") for u in UNITS[3:]),
+        what="the task to run",
+    )
+    started = host.out("grep", "-rl", task_id, "/run/meshd/worker")
+    before = host.out("stat", "--format=%i %n", started)
+    try:
+        host.run("systemctl", "restart", "meshd", WORKER)
+        host.run("systemctl", "stop", "meshd", WORKER)
+        assert host.out("stat", "--format=%i %n", started) == before
+        assert host.out("grep", "-l", task_id, started) == started
+    finally:
+        host.run("systemctl", "start", "meshd", WORKER)
+        host.run("meshd", "cancel", task_id, "--wait")
+    host.wait_active("meshd.service", WORKER)
+
+
 def test_stopping_the_target_stops_all_drained_and_starting_it_brings_all_back(host: Host) -> None:
     task_id = host.submit("demo.sleep", '{"seconds": 9}', "--kind", "a")
     host.wait(
