@@ -11,7 +11,7 @@ import math
 import re
 import socket
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from redis.backoff import NoBackoff
@@ -90,6 +90,7 @@ class Link:
         self._connection = connection
         self.address = address
         self.server = server
+        self.heard: Callable[[], None] = _to_nobody  # called after each reply
 
     def fileno(self) -> int:
         """The socket's descriptor, for a selector; valid until `close`."""
@@ -108,7 +109,7 @@ class Link:
         """The next reply; waits for the socket time-out at the longest."""
         self._sock()
         try:
-            return self._connection.read_response()
+            return self._reply()
         except (RedisError, OSError) as error:
             raise self._as_broker_error(error) from error
 
@@ -145,7 +146,7 @@ class Link:
         """The reply to an EVALSHA, which is sent again when the server did not know the script."""
         self._sock()
         try:
-            return self._connection.read_response()
+            return self._reply()
         except NoScriptError:
             self.load_scripts()
         except (RedisError, OSError) as error:
@@ -177,15 +178,20 @@ class Link:
         replies: list[Any] = []
         for _ in commands:
             try:
-                replies.append(self._connection.read_response())
+                replies.append(self._reply())
             except ResponseError as refusal:
                 replies.append(refusal)
             except (RedisError, OSError) as error:
                 raise self._as_broker_error(error) from error
         return replies
 
+    def _reply(self) -> Any:
+        reply = self._connection.read_response()
+        self.heard()
+        return reply
+
     def load_scripts(self) -> None:
-        self.pipeline([(b"SCRIPT", b"LOAD", script.source) for script in SCRIPTS.values()])
+        self.pipeline(_loading())
 
     def receive_some(self, most: int) -> bytes | None:
         """Bytes of a reply that the caller takes apart, without waiting; None: none has come."""
@@ -240,6 +246,10 @@ class Link:
         return as_broker_error(error, self.address)
 
 
+def _to_nobody() -> None:
+    """Nobody wants to hear of replies."""
+
+
 def as_broker_error(error: Exception, address: str) -> BrokerError:
     """What a failure of redis-py means to meshd."""
     text = str(error) or type(error).__name__
@@ -280,8 +290,9 @@ def connect(settings: RedisSettings) -> Link:
         raise _hinting(as_broker_error(error, address), settings) from error
     link = Link(connection, address, Server((0, 0), "unknown"))
     try:
-        link.server = _server(link)
-        link.load_scripts()
+        # Together: a daemon has several links, and a slow server would hold it up with each twice.
+        info, *_ = link.pipeline([(b"INFO", b"server"), *_loading()])
+        link.server = _server(info, address)
     except BrokerError as error:
         link.close()
         hinting = _hinting(error, settings)
@@ -328,17 +339,17 @@ def _connection(settings: RedisSettings) -> Connection:
     return connection
 
 
-def _server(link: Link) -> Server:
-    said = dict(
-        line.split(":", 1)
-        for line in link.call(b"INFO", b"server").decode().splitlines()
-        if ":" in line
-    )
+def _loading() -> list[tuple[Argument, ...]]:
+    return [(b"SCRIPT", b"LOAD", script.source) for script in SCRIPTS.values()]
+
+
+def _server(info: bytes, address: str) -> Server:
+    said = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
     text = said.get("redis_version", "0.0")
     major, minor = (int(part) for part in [*text.split("."), "0"][:2])
     if (major, minor) < OLDEST_SERVER:
         raise BrokerUnavailable(
-            f"Redis at {link.address} is version {text}; meshd needs 5.0 or newer: upgrade it"
+            f"Redis at {address} is version {text}; meshd needs 5.0 or newer: upgrade it"
         )
     valkey = said.get("valkey_version")
     return Server((major, minor), f"Valkey {valkey}" if valkey else f"Redis {text}")

@@ -67,7 +67,7 @@ class Supervisor:
         refusals = Refusals(log)
         self._about = About(f"supervisor_{os.getpid()}", place.host)
         self._selector = selectors.DefaultSelector()
-        self._tenure = Tenure(connect, slot, self._selector, log, links=3)
+        self._tenure = Tenure(connect, slot, self._selector, log, links=3, heard=notifier.progress)
         self._dispatcher = self._dispatcher_of(slot)
         self._promoter, self._outboxes = Promoter(refusals), Outboxes(refusals)
         self._reaper = Reaper(
