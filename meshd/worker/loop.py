@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 
+from meshd.broker.durability import dangers
 from meshd.broker.link import Link
 from meshd.broker.queue import promote, register
 from meshd.broker.slot import Slot, SlotSettings
@@ -90,11 +91,16 @@ class Worker:
         )  # fmt: skip
         self._ready = False
         self._deadline = 0.0
-        self._duties: dict[str, Callable[[float], None]] = {
+        self._duties = self._duties_by_name()
+
+    def _duties_by_name(self) -> dict[str, Callable[[float], None]]:
+        """What falls due besides the beat."""
+        return {
             "connect": lambda _now: self._session.connector.start(),
             "register": self._register,
             "orders": self._listen_to_orders,
             "promote": self._promote,
+            "dangers": self._tell_dangers,
             "poll": self._poll,
             "drain": self._look_at_drain,
             "reload": self._reload.late,
@@ -293,6 +299,8 @@ class Worker:
         )
         self._notifier.ready(self._status.sentence(now))
         self._timers.set("beat", now)
+        if self._settings.environment == "production":
+            self._timers.set("dangers", now)
 
     def _keep_deadlines(self, now: float) -> None:
         self._pool.look_after(now)
@@ -328,6 +336,10 @@ class Worker:
     def _promote(self, _now: float) -> None:
         if self._session.up:
             promote(self._session.main, self._session.slot.keys)
+
+    def _tell_dangers(self, _now: float) -> None:
+        for danger in dangers(self._session.main) if self._session.up else ():
+            self._log.warning("danger", str(danger))
 
     def _listen_to_orders(self, now: float) -> None:
         self._session.listen(now)

@@ -68,9 +68,7 @@ def cable(redis_server: RedisServer) -> Iterator[Proxy]:
 def test_worker_of_a_slow_redis_pings_keeps_its_lease_and_settles_once(
     site: Site, cable: Proxy, fake_notify: FakeNotify
 ) -> None:
-    worker = site.worker(
-        ready=True, REDIS_URL=cable.url, **fake_notify.environment, **WATCHED
-    )
+    worker = site.worker(ready=True, REDIS_URL=cable.url, **fake_notify.environment, **WATCHED)
     task_id = site.push("until", data={"file": "go", "seconds": 100})
     site.wait_runs("start until")
     lease = site.keys.lease(site.redis.hkeys(site.keys.slots)[0].decode())
