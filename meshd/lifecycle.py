@@ -6,6 +6,7 @@ the time, and decides what a signal means.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -164,6 +165,13 @@ class Timers:
     def cancel(self, name: str) -> None:
         """Forget the deadline of `name`, if it has one."""
         self._at.pop(name, None)
+
+    def take(self, name: str, now: float) -> bool:
+        """Take out this name if it has fallen due, before all that are overdue for longer."""
+        if self._at.get(name, math.inf) > now:
+            return False
+        del self._at[name]
+        return True
 
     def due(self, now: float) -> Iterator[str]:
         """Take out the names that have fallen due, one by one, the longest overdue first.

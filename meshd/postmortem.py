@@ -29,7 +29,8 @@ from meshd.logs import Events
 from meshd.protocol import Keys, queue_of
 from meshd.settle import Settler
 
-LOCK_SECONDS = 1.0
+#: Longer than the supervisor has the lock while it recovers a slot over a slow Redis.
+LOCK_SECONDS = 10.0
 KILL_SECONDS = 2.0
 REDIS_SECONDS = 5.0
 _STEP_SECONDS = 0.02
@@ -48,18 +49,35 @@ class Dead(NamedTuple):
     verdict: Verdict
 
 
+class Left(NamedTuple):
+    """What a dead worker had left running: process ids."""
+
+    killed: list[int]
+    alive: list[int]  # of those, the ones that were still there in the end
+
+    @property
+    def words(self) -> str:
+        if not self.alive:
+            return f"killed what it had left running: {self.killed}"
+        return (
+            f"killed what it had left running: {self.killed}, but {self.alive} cannot be killed "
+            "(state D?): what they were doing may go on beside the task's next run"
+        )
+
+
 def postmortem(dead: Dead, settings: Settings, connect: Callable[[], Link], events: Events) -> None:
     """Do all of it, and say what was done. Raises MeshdError when a folder cannot be used."""
     name = dead.instance.name
+    # Not only with the lock: what is in the unit's cgroup is the dead worker's, whoever has that.
+    left = kill_others(f"meshd-worker@{name}.service")
+    if left.killed:
+        events.warning("postmortem", left.words, pids=left.killed, alive=left.alive)
     try:
         place = _place(name, settings)
     except InstanceTaken as taken:
         events.info("postmortem", str(taken))
         return
     try:
-        killed = kill_others(f"meshd-worker@{name}.service")
-        if killed:
-            events.warning("postmortem", f"killed what it had left running: {killed}", pids=killed)
         directory = folder(settings.worker.runtime_directory / "worker" / name)
         write_verdict(directory, dead.verdict)
         _within(
@@ -71,13 +89,14 @@ def postmortem(dead: Dead, settings: Settings, connect: Callable[[], Link], even
         place.leave()
 
 
-def kill_others(unit: str, own: Path = _OWN_CGROUP, cgroups: Path = _CGROUPS) -> list[int]:
+def kill_others(unit: str, own: Path = _OWN_CGROUP, cgroups: Path = _CGROUPS) -> Left:
     """SIGKILL what is left in the unit's cgroup, if this process is in it, and wait until it is
-    gone; the process ids. A task must not run again beside what its first run had spawned.
+    gone, for KILL_SECONDS at the longest: what is in state D does not go. A task should not run
+    again beside what its first run had spawned.
     """
     folder_of_unit = _cgroup(unit, own, cgroups)
     if folder_of_unit is None:
-        return []
+        return Left([], [])
     killed: set[int] = set()
     deadline = time.monotonic() + KILL_SECONDS
     while others := _processes(folder_of_unit) - {os.getpid(), os.getppid()}:
@@ -88,7 +107,7 @@ def kill_others(unit: str, own: Path = _OWN_CGROUP, cgroups: Path = _CGROUPS) ->
         if time.monotonic() > deadline:
             break
         time.sleep(_STEP_SECONDS)
-    return sorted(killed)
+    return Left(sorted(killed), sorted(others))
 
 
 def _cgroup(unit: str, own: Path, cgroups: Path) -> Path | None:
@@ -109,7 +128,9 @@ def _processes(cgroup: Path) -> set[int]:
 
 
 def _place(name: str, settings: Settings) -> Place:
-    """The instance's place. Raises InstanceTaken when a process has it and does not go."""
+    """The instance's place. Raises InstanceTaken when a process has it and does not go. The
+    supervisor of the host has it for a moment where it finds a slot that nobody serves.
+    """
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:

@@ -59,7 +59,8 @@ class ClusterLink(Link):
         super().__init__(connection, address, server)
         self._topology = topology
         self._open_node = open_node
-        self._nodes = {address: Link(connection, address, server)}
+        self._nodes: dict[str, Link] = {}
+        self._know(Link(connection, address, server))
 
     def call(self, *arguments: Argument) -> Any:
         return self._node_for(arguments).call(*arguments)
@@ -113,8 +114,15 @@ class ClusterLink(Link):
 
     def _node(self, url: str) -> Link:
         if url not in self._nodes:
-            self._nodes[url] = self._open_node(url)
+            self._know(self._open_node(url))
         return self._nodes[url]
+
+    def _know(self, node: Link) -> None:
+        node.heard = self._node_was_heard
+        self._nodes[node.address] = node
+
+    def _node_was_heard(self) -> None:
+        self.heard()
 
 
 def dial_node(settings: RedisSettings, home: str) -> ClusterLink:

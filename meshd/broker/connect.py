@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from meshd.broker.cluster import dial_node
 from meshd.broker.dial import dial, hinting
-from meshd.broker.link import OLDEST_SERVER, Link, Server
+from meshd.broker.link import OLDEST_SERVER, Link, Server, loading
 from meshd.broker.sentinel import dial_primary
 from meshd.config import RedisSettings, is_cluster, is_sentinel
 from meshd.errors import BrokerError, BrokerUnavailable
@@ -22,8 +22,9 @@ def connect(settings: RedisSettings, home: str = INBOX) -> Link:
     """
     link = _dialled(settings, home)
     try:
-        link.server = _server(link)
-        link.load_scripts()
+        # Together: a daemon has several links, and a slow server would hold it up with each twice.
+        info, *_ = link.pipeline([(b"INFO", b"server"), *loading()])
+        link.server = _server(info, link.address)
     except BrokerError as error:
         link.close()
         hinting_at = hinting(error, settings)
@@ -41,17 +42,13 @@ def _dialled(settings: RedisSettings, home: str) -> Link:
     return dial(settings, Link)
 
 
-def _server(link: Link) -> Server:
-    said = dict(
-        line.split(":", 1)
-        for line in link.call(b"INFO", b"server").decode().splitlines()
-        if ":" in line
-    )
+def _server(info: bytes, address: str) -> Server:
+    said = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
     text = said.get("redis_version", "0.0")
     major, minor = (int(part) for part in [*text.split("."), "0"][:2])
     if (major, minor) < OLDEST_SERVER:
         raise BrokerUnavailable(
-            f"Redis at {link.address} is version {text}; meshd needs 5.0 or newer: upgrade it"
+            f"Redis at {address} is version {text}; meshd needs 5.0 or newer: upgrade it"
         )
     valkey = said.get("valkey_version")
     return Server((major, minor), f"Valkey {valkey}" if valkey else f"Redis {text}")

@@ -10,7 +10,7 @@ import math
 import re
 import socket
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from redis.connection import Connection
@@ -84,6 +84,7 @@ class Link:
         self._connection = connection
         self.address = address
         self.server = server
+        self.heard: Callable[[], None] = _to_nobody  # called after each reply
 
     def fileno(self) -> int:
         """The socket's descriptor, for a selector; valid until `close`."""
@@ -107,7 +108,7 @@ class Link:
         """The next reply; waits for the socket time-out at the longest."""
         self._sock()
         try:
-            return self._connection.read_response()
+            return self._reply()
         except (RedisError, OSError) as error:
             raise self._as_broker_error(error) from error
 
@@ -144,7 +145,7 @@ class Link:
         """The reply to an EVALSHA, which is sent again when the server did not know the script."""
         self._sock()
         try:
-            return self._connection.read_response()
+            return self._reply()
         except NoScriptError:
             self.load_scripts()
         except (RedisError, OSError) as error:
@@ -177,7 +178,7 @@ class Link:
         replies: list[Any] = []
         for _ in commands:
             try:
-                replies.append(self._connection.read_response())
+                replies.append(self._reply())
             except ResponseError as refusal:
                 replies.append(refusal)
             except (RedisError, OSError) as error:
@@ -190,8 +191,13 @@ class Link:
         """
         return int(self.call(b"WAIT", wanted, milliseconds(seconds)))
 
+    def _reply(self) -> Any:
+        reply = self._connection.read_response()
+        self.heard()
+        return reply
+
     def load_scripts(self) -> None:
-        self.pipeline([(b"SCRIPT", b"LOAD", script.source) for script in SCRIPTS.values()])
+        self.pipeline(loading())
 
     def receive_some(self, most: int) -> bytes | None:
         """Bytes of a reply that the caller takes apart, without waiting; None: none has come."""
@@ -246,6 +252,10 @@ class Link:
         return as_broker_error(error, self.address)
 
 
+def _to_nobody() -> None:
+    """Nobody wants to hear of replies."""
+
+
 def as_broker_error(error: Exception, address: str) -> BrokerError:
     """What a failure of redis-py means to meshd."""
     text = str(error) or type(error).__name__
@@ -270,6 +280,11 @@ _PASSING_CLASSES = frozenset(
     ("ReadOnlyError", "NoPermissionError", "BusyLoadingError",
      "MasterDownError", "ClusterDownError", "TryAgainError", "MovedError", "AskError")
 )  # fmt: skip
+
+
+def loading() -> list[tuple[Argument, ...]]:
+    """The commands that make all scripts known to a server."""
+    return [(b"SCRIPT", b"LOAD", script.source) for script in SCRIPTS.values()]
 
 
 def milliseconds(seconds: float) -> int:

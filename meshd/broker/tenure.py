@@ -29,6 +29,7 @@ class Tenure:
     `work_came`: a claim may find something. `landed`: something lies in landing, where nobody else
     finds it. `full`: Redis refuses the blocking move for want of memory, so claim on a timer; no
     other move is sent before `full_until` (monotonic seconds). `trouble`: why there are no links.
+    `heard` is called after each reply: while Redis is slow the loop goes on all the same.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Tenure:
         selector: selectors.BaseSelector,
         log: Events,
         links: int = 2,
+        heard: Callable[[], None] = lambda: None,
     ) -> None:
         self.slot = slot
         self.connector = Connector(connect, number=links)
@@ -50,6 +52,7 @@ class Tenure:
         self.trouble = "connecting"
         self._selector = selector
         self._log = log
+        self._heard = heard
         self._backoff = Backoff(first=0.2, cap=2.0)
         self._main: Link | None = None
         self._waiter: Waiter | None = None
@@ -79,12 +82,16 @@ class Tenure:
         hand, to be put back into a data set that has lost it. Raises SlotHeld while the lease of an
         owner on another host has to lapse, InstanceTaken when it is renewed.
         """
-        main, blocking, *self.others = self.connector.take()
+        links = self.connector.take()
+        for link in links:
+            link.heard = self._heard
+        main, blocking, *self.others = links
         self._main, self._waiter = main, Waiter(blocking)
         self._blocking_fd = blocking.fileno()
         self._selector.register(self._blocking_fd, selectors.EVENT_READ, self._answered)
-        self._blocking_id = int(blocking.call(b"CLIENT", b"ID"))
+        blocking.send(b"CLIENT", b"ID")
         attachment = self.slot.resume(main) if self.attached else self._attach(main, held)
+        self._blocking_id = int(blocking.receive())
         self.attached = True
         self.trouble = ""
         self.work_came, self.landed = True, attachment.landed > 0

@@ -6,13 +6,13 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from meshd.broker.durability import Danger, dangers, setting
 from meshd.broker.link import Link
 from meshd.broker.queue import depth, server_time
 from meshd.broker.recovery import survey
 from meshd.errors import BrokerError
 from meshd.protocol import INBOX, Keys, queue_of
 from meshd.supervisor.census import look
-from meshd.supervisor.durability import Danger, dangers, setting
 
 PINGS = 100
 HOUR_SECONDS = 3600

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from meshd.broker.durability import dangers
 from meshd.broker.link import Link
 from meshd.broker.queue import kinds
 from meshd.broker.slot import Slot, SlotSettings
@@ -26,7 +27,6 @@ from meshd.supervisor.about import About
 from meshd.supervisor.autoscaler import SCALE_SECONDS, Autoscaler
 from meshd.supervisor.census import LOST_AFTER, Census, SlotState, look
 from meshd.supervisor.dispatcher import Dispatcher
-from meshd.supervisor.durability import dangers
 from meshd.supervisor.listener import Listener, Responses
 from meshd.supervisor.meter import Meter
 from meshd.supervisor.promoter import IDLE_SECONDS, Outboxes, Promoter
@@ -67,7 +67,7 @@ class Supervisor:
         self._refusals = refusals = Refusals(log)
         self._about = About(f"supervisor_{os.getpid()}", place.host)
         self._selector = selectors.DefaultSelector()
-        self._tenure = Tenure(connect, slot, self._selector, log, links=3)
+        self._tenure = Tenure(connect, slot, self._selector, log, links=3, heard=notifier.progress)
         self._dispatcher = self._dispatcher_of(slot)
         self._promoter, self._outboxes = Promoter(refusals), Outboxes(refusals)
         self._reaper = Reaper(

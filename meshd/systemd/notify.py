@@ -22,6 +22,9 @@ NOTIFY_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 SEND_TIMEOUT = 2.0
 """Seconds that a busy systemd may hold up one message; then that message is lost."""
 
+PROGRESS_SECONDS = 1.0
+"""Progress within this time after a ping is not told again."""
+
 STATUS_LIMIT = 500
 """Characters of a status; systemd ignores a datagram of more than 4096 bytes as a whole."""
 
@@ -39,6 +42,7 @@ class Notifier:
         self.watchdog_interval = watchdog_interval
         self._line = line
         self._status = ""
+        self._pinged_at = 0.0
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Notifier:
@@ -59,7 +63,13 @@ class Notifier:
 
     def watchdog(self) -> None:
         """Report that the loop has made progress."""
+        self._pinged_at = time.monotonic()
         self._send("WATCHDOG=1")
+
+    def progress(self) -> None:
+        """The same from where progress is made all the time: once a second is told."""
+        if time.monotonic() - self._pinged_at >= PROGRESS_SECONDS:
+            self.watchdog()
 
     def trigger(self) -> None:
         """Ask systemd to treat the watchdog as expired now: the daemon has found itself stuck."""

@@ -9,10 +9,10 @@ import signal
 import time
 from collections.abc import Callable
 
+from meshd.broker.durability import dangers
 from meshd.broker.link import Link
 from meshd.broker.queue import promote, register
-from meshd.broker.settlement import RELAYED
-from meshd.broker.slot import ClaimReply, Slot, SlotSettings
+from meshd.broker.slot import Slot, SlotSettings
 from meshd.claims import Types
 from meshd.config import KindSettings, Settings
 from meshd.errors import BrokerError, BrokerUnavailable, ClaimLost, HandlerError
@@ -27,6 +27,7 @@ from meshd.systemd.notify import Notifier
 from meshd.worker.beat import Beat
 from meshd.worker.control import Control
 from meshd.worker.drain import Drain
+from meshd.worker.exchange import SLOW_SECONDS, Exchange, OfLoop
 from meshd.worker.feed import Feeder
 from meshd.worker.generations import Generations, NotRenewed, Renewed
 from meshd.worker.identity import Identity
@@ -41,9 +42,7 @@ from meshd.worker.status import Status
 from meshd.worker.tasklog import TaskLog
 
 REGISTER_SECONDS = 3600.0
-POLL_SECONDS = 1.0
 DRAIN_STEP_SECONDS = 1.0
-EXCHANGING_SECONDS = 0.02
 
 
 class Worker:
@@ -66,7 +65,7 @@ class Worker:
         most = settings.worker.max_result
         orders = {"kind": self._kind, "worker_id": identity.worker_id, "max_result": most}
         self._kind_settings = kind
-        self._session = Session(connect, slot, self._selector, log)
+        self._session = Session(connect, slot, self._selector, log, notifier.progress)
         self._pool = Generations(kind, identity.directory, orders, self._selector)
         self._feeder = Feeder(self._session, self._pool, settler, pace, self._kind, limit)
         self._meter = meter = meter_of(page, self._session, self._pool, self._feeder)
@@ -86,12 +85,22 @@ class Worker:
         self._reload = Reload(reread, settings, self._pool, reloads, self._timers, log)
         self._directory = identity.directory
         self._reading = Reading(identity.directory)
-        self._ready = self._relays_due = False
+        self._exchange = Exchange(
+            self._session, self._feeder, self._pool, self._outcomes, self._reading, self._drain,
+            self._timers, OfLoop(self._wanted, self._listen, self._on_settled, self._last_word),
+        )  # fmt: skip
+        self._ready = False
         self._deadline = 0.0
-        self._duties: dict[str, Callable[[float], None]] = {
-            "beat": self._on_beat,
+        self._duties = self._duties_by_name()
+
+    def _duties_by_name(self) -> dict[str, Callable[[float], None]]:
+        """What falls due besides the beat."""
+        return {
             "connect": lambda _now: self._session.connector.start(),
             "register": self._register,
+            "orders": self._listen_to_orders,
+            "promote": self._promote,
+            "dangers": self._tell_dangers,
             "poll": self._poll,
             "drain": self._look_at_drain,
             "reload": self._reload.late,
@@ -133,15 +142,25 @@ class Worker:
             self._feeder.cancel(self._session.orders.cancelled(), now)
             for event in self._pool.of_runners():
                 self._on_event(event, now)
-            for name in self._timers.due(now):
-                self._duties[name](now)
+            self._do_what_is_due(now)
             self._keep_deadlines(now)
             if self._session.up:
-                self._exchange(now)
+                self._exchange.run()
         except ClaimLost as lost:
             self._on_claim_lost(lost)
         except BrokerError as error:
             self._on_redis_lost(error)
+
+    def _do_what_is_due(self, now: float) -> None:
+        """The beat is first, because the lease hangs on it. While Redis is slow one more has to be
+        enough for this turn: deadlines are to be kept, and the next beat comes soon.
+        """
+        if self._timers.take("beat", now):
+            self._on_beat(now)
+        for name in self._timers.due(now):
+            self._duties[name](now)
+            if time.monotonic() - now > SLOW_SECONDS:
+                return
 
     def _patience(self) -> float | None:
         """How long nothing has to be done unless something happens, in seconds. Whatever a turn may
@@ -149,6 +168,7 @@ class Worker:
         """
         now, session = time.monotonic(), self._session
         at_once = session.endings or session.returned or (session.work_came and self._wanted(now))
+        at_once = at_once or self._exchange.unfinished
         if self._pool.has_news or session.orders.more or (session.up and at_once):
             return 0.0
         waits = [self._timers.wait(now)]
@@ -159,57 +179,7 @@ class Worker:
             waits.append(self._feeder.long_head_after)
         return min((wait for wait in waits if wait is not None), default=None)
 
-    # Redis: one round trip a turn, or a pending wait
-
-    def _exchange(self, now: float) -> None:
-        session = self._session
-        wanted = self._wanted(now)
-        if session.endings or (session.work_came and wanted):
-            self._settle_and_claim(wanted, now)
-        self._feeder.judge_strangers()
-        if self._drain.on:
-            self._leave_when_drained()
-            return
-        if session.returned or (session.landed and (session.paused or not self._wanted(now))):
-            session.release()
-            session.work_came = not session.paused
-        idle = any(runner.held == 0 for runner in self._pool.runners)
-        if session.paused or self._outcomes.hold_until > now:
-            self._timers.start("poll", now + POLL_SECONDS)
-        elif idle and not session.work_came and self._wanted(now):
-            session.wait_for_work(now)
-            if session.full:
-                self._timers.start("poll", now + POLL_SECONDS)
-
-    def _settle_and_claim(self, wanted: int, now: float) -> None:
-        """Exchange until nothing has ended meanwhile, but not for long. While Redis works on one
-        batch the claims of the last are fed and the outcomes of the next are read; not so while
-        tasks are to be cancelled, because then Redis has to be asked about claims.
-        """
-        session, until = self._session, now + EXCHANGING_SECONDS
-        session.ask(wanted)
-        self._listen()
-        reply, settled = session.answer()
-        while session.endings and not reply.orders and now < until:
-            now = time.monotonic()
-            session.ask(max(0, self._wanted(now) - len(reply.claims)))
-            self._digest(reply, settled, now)
-            self._listen()
-            reply, settled = session.answer()
-        self._digest(reply, settled, now)
-        self._outcomes.forget_estate()
-        if self._relays_due:
-            session.relay()
-            self._relays_due = False
-
-    def _digest(self, reply: ClaimReply, settled: list[Ending], now: float) -> None:
-        read = self._reading.each(reply.claims)
-        self._feeder.admit(read, reply.now, now, orders=reply.orders > 0)
-        for ending in settled:
-            self._beat.counts[ending.outcome] += 1
-            self._meter.settled(ending)
-            self._relays_due |= RELAYED in ending.settlement.rest
-            self._task_log.tell(ending, now)
+    # Redis
 
     def _wanted(self, now: float) -> int:
         held = self._control.paused or self._outcomes.hold_until > now
@@ -218,8 +188,8 @@ class Worker:
         return self._feeder.room(now)
 
     def _on_links(self) -> None:
+        reconciled = self._session.connected()
         now = time.monotonic()
-        reconciled = self._session.connected(now)
         self._log.info(
             "attach",
             f"{self._session.main.server.text} at {self._session.main.address}",
@@ -232,7 +202,7 @@ class Worker:
             self._feeder.admit(read, reconciled.redis_now, now, orders=True)
         else:
             self._session.give_back(claimed.number for claimed in reconciled.found)
-        self._feeder.look_for_orders(now)
+        self._timers.set("orders", now)
         self._become_ready(now)
 
     def _on_claim_lost(self, lost: ClaimLost) -> None:
@@ -257,10 +227,16 @@ class Worker:
             raise BrokerUnavailable(str(error)) from error
         if str(error) != self._session.trouble:
             self._log.warning("unavailable", str(error))
+        self._timers.cancel("orders")
         self._timers.set("connect", now + self._session.lost(str(error)))
         self._notifier.status(self._status.sentence(now))
 
     # What happened
+
+    def _on_settled(self, ending: Ending, now: float) -> None:
+        self._beat.counts[ending.outcome] += 1
+        self._meter.settled(ending)
+        self._task_log.tell(ending, now)
 
     def _listen(self) -> None:
         self._pool.listen()
@@ -294,7 +270,7 @@ class Worker:
         self._feeder.types = Types(self._kind_settings, renewed.types)
         self._feeder.feed(renewed.unstarted, now)
         self._reload.renewed(now)
-        self._register(now)
+        self._timers.set("register", now)
 
     def _on_death(self, died: Died, now: float) -> None:
         if not self._ready and not died.was_ready and died.by_itself:
@@ -311,9 +287,10 @@ class Worker:
     def _become_ready(self, now: float) -> None:
         if not (self._pool.ready and self._session.up):
             return
-        self._register(now)
         if self._ready:
+            self._timers.set("register", now)
             return
+        self._register(now)
         self._ready = True
         self._log.info(
             "ready",
@@ -321,7 +298,9 @@ class Worker:
             types=sorted(self._feeder.types or ()),
         )
         self._notifier.ready(self._status.sentence(now))
-        self._on_beat(now)
+        self._timers.set("beat", now)
+        if self._settings.environment == "production":
+            self._timers.set("dangers", now)
 
     def _keep_deadlines(self, now: float) -> None:
         self._pool.look_after(now)
@@ -351,8 +330,20 @@ class Worker:
             raise BrokerUnavailable("Redis and this worker disagree on what it holds")
         self._session.noticed(held)
         self._session.orders.check(now)
-        promote(self._session.main, self._session.slot.keys)
+        self._timers.set("promote", now)
         self._task_log.tell_the_rest()
+
+    def _promote(self, _now: float) -> None:
+        if self._session.up:
+            promote(self._session.main, self._session.slot.keys)
+
+    def _tell_dangers(self, _now: float) -> None:
+        for danger in dangers(self._session.main) if self._session.up else ():
+            self._log.warning("danger", str(danger))
+
+    def _listen_to_orders(self, now: float) -> None:
+        self._session.listen(now)
+        self._feeder.look_for_orders(now)
 
     def _register(self, now: float) -> None:
         self._timers.set("register", now + REGISTER_SECONDS)
@@ -392,7 +383,5 @@ class Worker:
         self._notifier.status(self._status.sentence(now))
         self._drain.look(now)
 
-    def _leave_when_drained(self) -> None:
-        self._drain.leave(lambda: self._beat.about("stopped", (), time.time(), time.monotonic()))
-        if self._drain.over:
-            self._log.info("detach", "stopped; nothing is left in hand")
+    def _last_word(self) -> bytes:
+        return self._beat.about("stopped", (), time.time(), time.monotonic())

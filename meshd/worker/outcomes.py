@@ -10,32 +10,25 @@ from meshd.broker.slot import Claimed
 from meshd.claims import NO_TYPES, Claim, Types
 from meshd.config import KindSettings
 from meshd.estate import NO_ESTATE, Estate, share_out, tell_of_spool
-from meshd.lifecycle import Backoff
 from meshd.logs import Events
 from meshd.runner.started import STOP_INTERRUPT, STOP_TIMEOUT
 from meshd.settle import Ending, Settler
 from meshd.spool import write_spool
 from meshd.worker.feed import Feeder
+from meshd.worker.hold import Hold
 from meshd.worker.meter import Meter
 from meshd.worker.pool import Died, Reported, was_killed_for
 from meshd.worker.prefetch import Pace
 from meshd.worker.session import Session
 
-CRASHES_IN_A_ROW = 5
-
 
 class Outcomes:
-    """Turns what happened to claims into endings. `now` is monotonic seconds.
-
-    `hold_until`: after runners crashed again and again, nothing is claimed before that time. A
-    broken host must not empty the queue into the dead letters.
-    """
+    """Turns what happened to claims into endings. `now` is monotonic seconds."""
 
     def __init__(
         self, session: Session, feeder: Feeder, settler: Settler, pace: Pace, log: Events,
         kind: KindSettings, meter: Meter, estate: Estate,
     ) -> None:  # fmt: skip
-        self.hold_until = 0.0
         self._kind = kind
         self._session = session
         self._feeder = feeder
@@ -43,15 +36,19 @@ class Outcomes:
         self._pace = pace
         self._log = log
         self._meter = meter
-        self._pauses = Backoff(first=1.0, cap=60.0)
-        self._crashes_in_a_row = 0
+        self._hold = Hold()
         self._estate = estate
         self._inherited: set[int] = set()
+
+    @property
+    def hold_until(self) -> float:
+        """Nothing is to be claimed before that time: runners crashed again and again."""
+        return self._hold.until
 
     def reported(self, event: Reported) -> None:
         """A runner said how its task went."""
         claim, report = event
-        self._crashes_in_a_row = 0
+        self._hold.finished()
         self._meter.ran(claim, report.started_at, report.duration)
         if claim.cancelled and report.error is not None:
             self._cancel(claim, report.started_at, report.duration)
@@ -127,16 +124,12 @@ class Outcomes:
         self._end(claim, self._settler.cancelled(claim, started_at, duration, time.time()))
 
     def _count_crash(self, cause: str, now: float) -> None:
-        self._crashes_in_a_row += 1
-        if self._crashes_in_a_row < CRASHES_IN_A_ROW:
+        pause = self._hold.crashed(now)
+        if pause is None:
             return
-        if self._crashes_in_a_row == CRASHES_IN_A_ROW:
-            self._pauses.reset()
-        pause = self._pauses.next()
-        self.hold_until = now + pause
         self._log.error(
             "hold",
-            f"{self._crashes_in_a_row} runners crashed in a row (the last by {cause}) and no task "
+            f"{self._hold.crashes} runners crashed in a row (the last by {cause}) and no task "
             f"was finished: claiming nothing for {pause:.0f} s; look at this host first",
             cause=cause,
         )

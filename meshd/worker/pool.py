@@ -31,13 +31,13 @@ from meshd.worker.runners import (
     RunnerProcess,
     Stopping,
     cause_of,
+    resident,
 )
 
 CLOSED_SECONDS = 1.0
 SERVED = "it has served its time"
 UNKILLABLE = "could not be killed"
 _NO_INTERPRETER = frozenset((errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXEC))
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Ready(NamedTuple):
@@ -187,17 +187,16 @@ class Pool:
         or grown enough.
         """
         for runner in list(self.runners):
-            if runner.press(now):
-                self.abandoned.append(runner.pid)
-                self._remove(runner, UNKILLABLE, by_itself=False)
+            if runner.outlived(now) or runner.press(now):
+                self._bury_or_abandon(runner)
+            elif runner.killed_at is not None:
+                continue
             elif runner.closed_at is not None and now - runner.closed_at > CLOSED_SECONDS:
                 runner.doom = runner.doom or "it closed the socket to its worker"
-                runner.kill()
-                runner.closed_at = now  # a process in state D is looked at again in a while
+                runner.kill(now)
             elif runner.is_stuck(now):
                 runner.doom = f"it did not start its task within {START_SECONDS:g} s"
-                runner.kill()
-                runner.head_since = now
+                runner.kill(now)
             elif self._is_to_retire(runner):
                 self._retire(runner)
 
@@ -207,6 +206,7 @@ class Pool:
             and runner.ready
             and runner.stopping is None
             and runner.closed_at is None
+            and runner.killed_at is None
             and not runner.outdated
             and self.left(runner) > 0
         )
@@ -220,7 +220,11 @@ class Pool:
         if any(self._is_to_retire(runner) for runner in self.runners):
             return now
         deadlines = [d for d in (r.next_deadline(now) for r in self.runners) if d is not None]
-        deadlines += [r.closed_at + CLOSED_SECONDS for r in self.runners if r.closed_at]
+        deadlines += [
+            runner.closed_at + CLOSED_SECONDS
+            for runner in self.runners
+            if runner.closed_at is not None and runner.killed_at is None
+        ]
         if len(self.runners) < self._wanted:
             deadlines.append(self._spawn_at)
         return min(deadlines, default=None)
@@ -253,7 +257,7 @@ class Pool:
                 self._forget(runner)
 
     def _kill(self, runner: RunnerProcess) -> None:
-        runner.kill()
+        runner.kill(self._clock())
         select.select([runner.pidfd], [], [], REAP_SECONDS)
         runner.reap()
 
@@ -275,7 +279,7 @@ class Pool:
             self._selector.unregister(runner.sock)
             runner.closed_at = self._clock()
             runner.doom = f"it sent a malformed frame: {error}"
-            runner.kill()
+            runner.kill(self._clock())
 
     def _frame(self, runner: RunnerProcess, frame: Frame) -> None:
         head = frame.head
@@ -307,7 +311,21 @@ class Pool:
     def _bury(self, runner: RunnerProcess) -> None:
         status = runner.reap()
         if status is None:
+            # Dead, but a tracer has yet to take note of it: its pidfd stays readable until then.
+            self._selector.unregister(runner.pidfd)
+            runner.kill(self._clock())
             return
+        self._bury_with(runner, status)
+
+    def _bury_or_abandon(self, runner: RunnerProcess) -> None:
+        status = runner.reap()
+        if status is not None:
+            self._bury_with(runner, status)
+            return
+        self.abandoned.append(runner.pid)
+        self._remove(runner, UNKILLABLE, by_itself=False)
+
+    def _bury_with(self, runner: RunnerProcess, status: int) -> None:
         with contextlib.suppress(ProtocolError):
             for frame in runner.last_frames():
                 self._frame(runner, frame)
@@ -343,7 +361,8 @@ class Pool:
         runner.kill_group()
         if runner.closed_at is None:
             self._selector.unregister(runner.sock)
-        self._selector.unregister(runner.pidfd)
+        if runner.pidfd in self._selector.get_map():
+            self._selector.unregister(runner.pidfd)
         runner.close()
         self.runners.remove(runner)
 
@@ -368,14 +387,6 @@ class Pool:
             self._selector.unregister(runner.sock)
             runner.closed_at = self._clock()
             runner.hang_up()
-
-
-def resident(pid: int) -> int:
-    """Bytes of memory that a process has in RAM (proc(5), statm); 0 when it is gone."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-    except (OSError, IndexError, ValueError):
-        return 0
 
 
 def was_killed_for(died: Died, why: int = STOP_TIMEOUT) -> bool:

@@ -11,6 +11,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Container, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from meshd.claims import Claim
@@ -26,6 +27,7 @@ ABORT_SECONDS = 1.0
 REAP_SECONDS = 2.0
 START_SECONDS = 10.0
 _STORE_BUFFER_SECONDS = 0.001
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Stopping(NamedTuple):
@@ -54,6 +56,7 @@ class RunnerProcess:
         self._sent_at = now
         self.doom = ""  # why the worker ended it, where it did
         self.closed_at: float | None = None
+        self.killed_at: float | None = None
         self.fed: dict[int, Claim] = {}
         self.load = 0.0
         self.head_since = now
@@ -168,7 +171,9 @@ class RunnerProcess:
     def due_to_stop(self, now: float) -> int | None:
         """Why the running task has to be stopped: STOP_CANCEL, STOP_TIMEOUT; None: it has not."""
         head = self.head
-        if head is None or self.stopping is not None or self.started.running != head.number:
+        if head is None or self.stopping is not None or self.killed_at is not None:
+            return None
+        if self.started.running != head.number:
             return None
         if head.cancelled:
             return STOP_CANCEL
@@ -183,6 +188,7 @@ class RunnerProcess:
         head = self.head
         return (
             head is not None
+            and self.killed_at is None
             and self.started.started < head.number
             and now - max(self.head_since, self._sent_at) >= START_SECONDS
         )
@@ -208,7 +214,9 @@ class RunnerProcess:
         return False
 
     def next_deadline(self, now: float) -> float | None:
-        """When `due_to_stop`, `is_stuck` or `press` may have something to do."""
+        """When `due_to_stop`, `is_stuck`, `press` or `outlived` may have something to do."""
+        if self.killed_at is not None:
+            return self.killed_at + REAP_SECONDS
         if self.stopping is not None:
             return self.stopping.next_at
         head = self.head
@@ -226,10 +234,15 @@ class RunnerProcess:
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
 
-    def kill(self) -> None:
+    def kill(self, now: float) -> None:
         """End the process and everything in its group, now."""
+        self.killed_at = now if self.killed_at is None else self.killed_at
         self._signal(signal.SIGKILL)
         self.kill_group()
+
+    def outlived(self, now: float) -> bool:
+        """Whether it was killed in vain: it should long be reaped."""
+        return self.killed_at is not None and now - self.killed_at >= REAP_SECONDS
 
     def kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -269,6 +282,14 @@ class RunnerProcess:
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, number)
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process has in RAM (proc(5), statm); 0 when it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def cause_of(status: int) -> str:

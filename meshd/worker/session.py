@@ -40,9 +40,10 @@ class Session(Tenure):
     """A worker's slot, and the claims in hand. Calls that reach Redis raise BrokerError."""
 
     def __init__(
-        self, connect: Callable[[], Link], slot: Slot, selector: selectors.BaseSelector, log: Events
-    ) -> None:
-        super().__init__(connect, slot, selector, log, links=3)
+        self, connect: Callable[[], Link], slot: Slot, selector: selectors.BaseSelector,
+        log: Events, heard: Callable[[], None],
+    ) -> None:  # fmt: skip
+        super().__init__(connect, slot, selector, log, links=3, heard=heard)
         self.orders = Orders(slot.keys.orders, selector)
         self.claims: dict[int, Claim] = {}
         self.returned: set[int] = set()
@@ -59,18 +60,23 @@ class Session(Tenure):
         self.orders.stop()
         return super().lost(trouble)
 
-    def connected(self, now: float) -> Reconciled:
+    def connected(self) -> Reconciled:
         """Take the links that the connector has, own the slot over them, and reconcile what is in
-        hand with what Redis says that the slot holds. `now` is monotonic seconds.
+        hand with what Redis says that the slot holds.
         """
         first = not self.attached and not self.claims and not self.endings
         held = [Claimed(claim.number, claim.entry) for claim in self.claims.values()]
         held += [claimed for claimed, _ in self.endings.values()]
         attachment = self.open(held)
-        (link,) = self.others
-        self.orders.listen(link, now)
         self.paused = False
         return Reconciled(self._reconcile(attachment), first, attachment.now)
+
+    def listen(self, now: float) -> None:
+        """Subscribe to orders; what was ordered before has to be looked for after this. `now` is
+        monotonic seconds.
+        """
+        (link,) = self.others
+        self.orders.listen(link, now)
 
     def given_up(self, lost: ClaimLost) -> bool:
         """As of Tenure; what is void is let go."""

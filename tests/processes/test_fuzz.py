@@ -15,7 +15,7 @@ from typing import Final
 
 import pytest
 
-from meshd.worker.pool import resident
+from meshd.worker.runners import resident
 from tests.processes.conftest import NASTY
 from tests.support.daemon import Daemon
 from tests.support.payloads import Payloads

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import selectors
 import signal
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,14 @@ from meshd.broker.slot import Claimed
 from meshd.claims import NO_TYPES, Claim, Types, read
 from meshd.config import KindSettings
 from meshd.runner.started import STOP_TIMEOUT
-from meshd.worker.pool import Died, Pool, Ready, Reported, was_killed_for
-from meshd.worker.runners import ABORT_SECONDS, GRACE_SECONDS, REAP_SECONDS, RunnerProcess
+from meshd.worker.pool import CLOSED_SECONDS, Died, Pool, Ready, Reported, was_killed_for
+from meshd.worker.runners import (
+    ABORT_SECONDS,
+    GRACE_SECONDS,
+    REAP_SECONDS,
+    START_SECONDS,
+    RunnerProcess,
+)
 from tests.processes.conftest import NASTY
 from tests.support.site import alive
 from tests.support.wait import wait_until
@@ -49,11 +56,16 @@ class Driven:
         self.happened += [*self.pool.of_tasks(), *self.pool.of_runners()]
 
     def wait_for(self, kind: type[Event]) -> None:
+        self.turn_until(
+            lambda: any(isinstance(event, kind) for event in self.happened), kind.__name__
+        )
+
+    def turn_until(self, predicate: Callable[[], object], what: str) -> None:
         def came() -> bool:
             self.turn()
-            return any(isinstance(event, kind) for event in self.happened)
+            return bool(predicate())
 
-        wait_until(came, what=f"{kind.__name__}")
+        wait_until(came, what=what)
 
     def feed(self, *payloads: bytes) -> list[Claim]:
         types, now = Types(KIND, NO_TYPES), time.monotonic()
@@ -76,6 +88,12 @@ def driven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Driven]:
     made.selector.close()
 
 
+def unkillable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process in state D takes no signal; these are sent none."""
+    monkeypatch.setattr(RunnerProcess, "_signal", lambda *_: None)
+    monkeypatch.setattr(RunnerProcess, "kill_group", lambda *_: None)
+
+
 def test_outcome_counts_although_the_death_is_told_first(driven: Driven) -> None:
     """Finding 19. Which of two descriptors epoll names first is nothing to rely on."""
     runner = driven.start()
@@ -93,12 +111,11 @@ def test_outcome_counts_although_the_death_is_told_first(driven: Driven) -> None
 def test_process_that_cannot_be_killed_is_abandoned_and_its_task_has_timed_out(
     driven: Driven, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Finding 30. A process in state D takes no signal; this one is sent none."""
+    """Finding 30."""
     runner = driven.start()
     (claim,) = driven.feed(b'{"type":"stubborn"}')
     wait_until((tmp_path / "ledger").exists, what="the handler's start")
-    monkeypatch.setattr(RunnerProcess, "_signal", lambda *_: None)
-    monkeypatch.setattr(RunnerProcess, "kill_group", lambda *_: None)
+    unkillable(monkeypatch)
 
     now = time.monotonic()
     runner.stop_task(STOP_TIMEOUT, now)
@@ -118,3 +135,91 @@ def test_process_that_cannot_be_killed_is_abandoned_and_its_task_has_timed_out(
     monkeypatch.undo()
     os.kill(runner.pid, signal.SIGKILL)
     os.waitpid(runner.pid, 0)
+
+
+def test_process_that_is_stuck_before_its_start_and_cannot_be_killed_gives_its_claims_back(
+    driven: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = driven.start()
+    os.kill(runner.pid, signal.SIGSTOP)
+    unkillable(monkeypatch)
+    first, second = driven.feed(b'{"type":"echo","id":"1"}', b'{"type":"echo","id":"2"}')
+
+    now = time.monotonic() + START_SECONDS
+    driven.pool.look_after(now)
+    assert driven.pool.runners == [runner]
+    assert not driven.pool.may_take_more(runner)
+    assert driven.pool.next_deadline(now) == now + REAP_SECONDS
+    driven.pool.look_after(now + REAP_SECONDS)
+    driven.turn()
+
+    (died,) = [event for event in driven.happened if isinstance(event, Died)]
+    assert died.guilty is None
+    assert died.unstarted == [first, second]
+    assert driven.pool.abandoned == [runner.pid]
+    monkeypatch.undo()
+    os.kill(runner.pid, signal.SIGKILL)
+    os.waitpid(runner.pid, 0)
+
+
+def test_process_that_closed_its_socket_and_cannot_be_killed_is_abandoned(
+    driven: Driven, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = driven.start()
+    (claim,) = driven.feed(b'{"type":"stubborn"}')
+    wait_until((tmp_path / "ledger").exists, what="the handler's start")
+    runner.sock.shutdown(socket.SHUT_RD)  # as it looks from here
+    driven.turn_until(lambda: runner.closed_at, "the end of its socket")
+    unkillable(monkeypatch)
+
+    now = time.monotonic() + CLOSED_SECONDS + 0.1
+    driven.pool.look_after(now)
+    assert driven.pool.runners == [runner]
+    assert driven.pool.next_deadline(now) == now + REAP_SECONDS
+    driven.pool.look_after(now + REAP_SECONDS)
+    driven.turn()
+
+    (died,) = [event for event in driven.happened if isinstance(event, Died)]
+    assert died.guilty is claim
+    assert driven.pool.abandoned == [runner.pid]
+    monkeypatch.undo()
+    os.kill(runner.pid, signal.SIGKILL)
+    os.waitpid(runner.pid, 0)
+
+
+def test_zombie_that_a_tracer_holds_costs_no_turns_and_is_abandoned(
+    driven: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pidfd says that it is dead, and nobody but the tracer can reap it."""
+    runner = driven.start()
+    os.kill(runner.pid, signal.SIGKILL)
+    wait_until(lambda: not alive(runner.pid), what="its death")
+    with monkeypatch.context() as traced:
+        traced.setattr(RunnerProcess, "reap", lambda _: None)
+        driven.turn_until(lambda: runner.killed_at, "news of its death")
+        driven.turn()
+        assert driven.selector.select(0) == []
+        now = time.monotonic()
+        driven.pool.look_after(now)
+        assert driven.pool.runners == [runner]
+        driven.pool.look_after(now + REAP_SECONDS)
+    driven.turn()
+    assert driven.pool.runners == []
+    assert driven.pool.abandoned == [runner.pid]
+    os.waitpid(runner.pid, 0)
+
+
+def test_zombie_that_its_tracer_lets_go_is_buried(
+    driven: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = driven.start()
+    os.kill(runner.pid, signal.SIGKILL)
+    wait_until(lambda: not alive(runner.pid), what="its death")
+    with monkeypatch.context() as traced:
+        traced.setattr(RunnerProcess, "reap", lambda _: None)
+        driven.turn_until(lambda: runner.killed_at, "news of its death")
+    driven.pool.look_after(time.monotonic() + REAP_SECONDS)
+    driven.turn()
+    (died,) = [event for event in driven.happened if isinstance(event, Died)]
+    assert died.cause == "SIGKILL"
+    assert driven.pool.abandoned == []

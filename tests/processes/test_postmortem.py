@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from meshd.postmortem import kill_others
+from meshd.config import WorkerSettings
+from meshd.host import take_place
+from meshd.postmortem import Left, kill_others
 from meshd.protocol import GIVEN_UP, split_entry
 from tests.support.daemon import Daemon
 from tests.support.redis_server import RedisServer
@@ -143,6 +145,22 @@ def test_living_worker_is_left_alone(site: Site, spawn: Spawn) -> None:
     assert worker.alive()
 
 
+def test_supervisor_that_has_the_lock_for_a_while_costs_no_verdict(
+    site: Site, spawn: Spawn
+) -> None:
+    """It holds it over calls to Redis, which may be slow."""
+    killed_mid_task(site)
+    run, state = site.directory / "run", site.directory / "state"
+    place = take_place("a1", WorkerSettings(runtime_directory=run, state_directory=state), "taken")
+    daemon = spawn("postmortem", "a1", env={**site.environment, **SEGFAULT})
+    until = time.monotonic() + 6
+    wait_until(lambda: time.monotonic() > until or not daemon.alive(), what="six seconds")
+    place.leave()
+    assert daemon.wait(timeout=15) == 0
+    assert "SIGSEGV" in daemon.log
+    assert counted(site) == {"crash": 1}
+
+
 def test_it_does_nothing_the_second_time(site: Site, spawn: Spawn) -> None:
     killed_mid_task(site)
     postmortem(site, spawn, **SEGFAULT)
@@ -246,10 +264,32 @@ def test_what_is_left_in_the_units_cgroup_is_killed(
     tmp_path: Path, cgroups: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Finding 23."""
-    monkeypatch.setattr("meshd.postmortem.KILL_SECONDS", 0.1)
+    procs = cgroups / "meshd-worker.slice" / UNIT / "cgroup.procs"
+    kill = os.kill
+
+    def kill_as_the_kernel(pid: int, number: int) -> None:
+        kill(pid, number)
+        procs.write_text(f"{os.getpid()}\n")
+
+    monkeypatch.setattr("meshd.postmortem.os.kill", kill_as_the_kernel)
     own = own_cgroup(tmp_path, f"/meshd-worker.slice/{UNIT}")
-    assert kill_others(UNIT, own, cgroups) == [sleeper.pid]
+    left = kill_others(UNIT, own, cgroups)
+    assert left == Left([sleeper.pid], [])
+    assert left.words == f"killed what it had left running: [{sleeper.pid}]"
     assert sleeper.wait(5) == -signal.SIGKILL
+
+
+def test_what_cannot_be_killed_is_not_said_to_be_dead(
+    tmp_path: Path, cgroups: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process in state D takes no signal; this one is sent none."""
+    monkeypatch.setattr("meshd.postmortem.KILL_SECONDS", 0.1)
+    monkeypatch.setattr("meshd.postmortem.os.kill", lambda *_: None)
+    own = own_cgroup(tmp_path, f"/meshd-worker.slice/{UNIT}")
+    left = kill_others(UNIT, own, cgroups)
+    assert left == Left([sleeper.pid], [sleeper.pid])
+    assert f"[{sleeper.pid}] cannot be killed" in left.words
+    assert sleeper.poll() is None
 
 
 def test_process_of_another_namespace_is_passed_over(
@@ -262,7 +302,7 @@ def test_process_of_another_namespace_is_passed_over(
     procs = cgroups / "meshd-worker.slice" / UNIT / "cgroup.procs"
     procs.write_text(f"0\n0\n{os.getpid()}\n")
     own = own_cgroup(tmp_path, f"/meshd-worker.slice/{UNIT}")
-    assert kill_others(UNIT, own, cgroups) == []
+    assert kill_others(UNIT, own, cgroups) == Left([], [])
     assert signalled == []
 
 
@@ -273,9 +313,9 @@ def test_process_of_another_namespace_is_passed_over(
 def test_nothing_is_killed_from_outside_of_the_unit(
     tmp_path: Path, cgroups: Path, sleeper: subprocess.Popen[bytes], path: str
 ) -> None:
-    assert kill_others(UNIT, own_cgroup(tmp_path, path), cgroups) == []
+    assert kill_others(UNIT, own_cgroup(tmp_path, path), cgroups) == Left([], [])
     assert sleeper.poll() is None
 
 
 def test_without_cgroups_nothing_is_killed(tmp_path: Path) -> None:
-    assert kill_others(UNIT, tmp_path / "none", tmp_path) == []
+    assert kill_others(UNIT, tmp_path / "none", tmp_path) == Left([], [])

@@ -239,3 +239,23 @@ def test_folder_of_the_kind_that_is_something_else_is_named(site: Site) -> None:
 
     assert worker.wait() == 1
     assert f"cannot use {state / 'a'}: File exists" in worker.stderr
+
+
+@pytest.mark.parametrize(("environment", "warnings"), [("production", 2), ("development", 0)])
+def test_worker_in_production_warns_of_a_redis_that_can_lose_tasks(
+    site: Site, environment: str, warnings: int
+) -> None:
+    """There may be no supervisor to do so."""
+    site.redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        worker = site.worker(MESHD_ENV=environment)
+        site.settled(site.push("echo"))
+        site.redis.client_kill_filter(_type="normal", skipme=True)
+        worker.wait_log(r"\battach\b(.|\n)*\battach\b")
+        site.settled(site.push("echo"))
+    finally:
+        site.redis.config_set("maxmemory-policy", "noeviction")
+    dangers = [line for line in worker.log.splitlines() if "CONFIG SET" in line]
+    assert len(dangers) == warnings
+    for setting in ("maxmemory-policy noeviction", "appendonly yes") if warnings else ():
+        assert sum(f"CONFIG SET {setting}" in line for line in dangers) == 1

@@ -108,6 +108,21 @@ def test_five_crashes_in_a_row_make_the_worker_hold_and_say_so(site: Site) -> No
     assert worker.alive()
 
 
+def test_serving_goes_on_after_the_hold_and_a_finished_task_resets_the_count(site: Site) -> None:
+    worker = site.worker()
+    for _ in range(5):
+        site.push("hard.exit")
+    worker.wait_log(r"hold .*5 runners crashed in a row")
+
+    assert site.settled(site.push("echo", data={"value": 1}), timeout=20)["result"] == 1
+
+    for _ in range(5):
+        site.push("hard.exit")
+    worker.wait_log(r"5 runners crashed(.|\n)*5 runners crashed", timeout=30)
+    assert "6 runners crashed" not in worker.log
+    assert worker.alive()
+
+
 def test_what_the_handler_forked_dies_with_its_runner(site: Site) -> None:
     site.worker()
     site.push("children", max_attempts=1)

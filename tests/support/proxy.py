@@ -1,4 +1,6 @@
-"""What a network does to a connection: replies get lost, connections are cut or fall silent."""
+"""What a network does to a connection: replies are late or get lost, connections are cut or fall
+silent.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,8 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +32,8 @@ class Proxy:
         self._fronts: set[socket.socket] = set()
         self._silent: set[socket.socket] = set()
         self._losing = 0
+        self._delay = 0.0
+        self._late: deque[tuple[float, socket.socket, bytes]] = deque()
         self._unplugged = False
         self._over = threading.Event()
         self._wishes: queue.SimpleQueue[tuple[Callable[[], None], threading.Event]]
@@ -60,6 +66,10 @@ class Proxy:
         """Cut a connection instead of handing on its next reply, `number` times."""
         self._losing = number
 
+    def delay_replies(self, seconds: float) -> None:
+        """From now on hand on what the server says only after so many seconds."""
+        self._delay = seconds
+
     def cut(self) -> None:
         """Cut all connections; new ones are served."""
         self._in_the_thread(self._close_all)
@@ -88,6 +98,7 @@ class Proxy:
                 wish, granted = self._wishes.get()
                 wish()
                 granted.set()
+            self._hand_on_what_is_late()
             ends = [self._listener, *(self._pairs.keys() - self._silent)]
             for end in select.select(ends, [], [], _TURN)[0]:
                 self._serve(end)
@@ -123,8 +134,18 @@ class Proxy:
             self._losing -= bool(data)
             self._close(end)
             return
+        if end not in self._fronts and (self._delay or self._late):
+            self._late.append((time.monotonic() + self._delay, self._pairs[end], data))
+            return
         with contextlib.suppress(OSError):
             self._pairs[end].sendall(data)
+
+    def _hand_on_what_is_late(self) -> None:
+        while self._late and self._late[0][0] <= time.monotonic():
+            _, front, data = self._late.popleft()
+            if front in self._pairs:
+                with contextlib.suppress(OSError):
+                    front.sendall(data)
 
     def _close_all(self) -> None:
         for end in list(self._pairs):

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from meshd.broker.durability import Danger
 from meshd.doctor import verdicts
 from meshd.doctor.finding import Finding
 from meshd.doctor.server import INBOX_NAME, QueueSeen, Server, SlotSeen
-from meshd.supervisor.durability import Danger
 
 WELL = Server(
     text="Redis 7.0.15", address="redis://localhost:6379/0", shows_settings=True, dangers=[],

@@ -350,3 +350,13 @@ def test_manual_clock_moves_only_when_advanced() -> None:
     assert (clock.wall(), clock.monotonic()) == (102.5, 7.5)
     with pytest.raises(ValueError, match="expected 0 or more"):
         manual.advance(-1)
+
+
+def test_timer_that_is_taken_goes_before_those_overdue_for_longer() -> None:
+    timers = Timers()
+    timers.set("old", 1.0)
+    timers.set("beat", 2.0)
+    assert not timers.take("beat", 1.9)
+    assert timers.take("beat", 2.0)
+    assert not timers.take("beat", 2.0)
+    assert list(timers.due(2.0)) == ["old"]

@@ -38,6 +38,7 @@ TIMES = {
     "a runner must start its next task within": runners.START_SECONDS,
     "postmortem waits for Redis": postmortem.REDIS_SECONDS,
     "postmortem waits for what it has killed": postmortem.KILL_SECONDS,
+    "postmortem waits for the instance's lock": postmortem.LOCK_SECONDS,
     "a drain waits for the running task": WorkerSettings().drain_timeout,
     "a daemon that starts waits for Redis": RedisSettings().start_timeout,
 }

@@ -22,9 +22,11 @@ class Danger(NamedTuple):
 
 
 def dangers(link: Link) -> list[Danger]:
-    """What about the server's settings can lose tasks; nothing where it does not show them."""
+    """What about the server's settings can lose tasks; nothing where it does not show them. One
+    round trip.
+    """
     found = []
-    policy = setting(link, "maxmemory-policy")
+    policy, appendonly = settings(link, "maxmemory-policy", "appendonly")
     if policy not in (None, "noeviction"):
         found.append(
             Danger(
@@ -35,7 +37,7 @@ def dangers(link: Link) -> list[Danger]:
                 "`redis-cli CONFIG SET maxmemory-policy noeviction`",
             )
         )
-    if setting(link, "appendonly") == "no":
+    if appendonly == "no":
         found.append(
             Danger(
                 "appendonly",
@@ -50,9 +52,14 @@ def dangers(link: Link) -> list[Danger]:
 
 def setting(link: Link, name: str) -> str | None:
     """A setting of the server; None where it does not show it."""
+    return settings(link, name)[0]
+
+
+def settings(link: Link, *names: str) -> list[str | None]:
+    """Settings of the server, in one round trip; None for each that it does not show."""
     try:
-        reply = link.call(b"CONFIG", b"GET", name)
+        replies = link.pipeline([(b"CONFIG", b"GET", name) for name in names])
     except BrokerError:
         # Many hosted servers refuse CONFIG. If the connection failed, the next call says so.
-        return None
-    return reply[1].decode() if len(reply) == 2 else None
+        return [None for _ in names]
+    return [reply[1].decode() if len(reply) == 2 else None for reply in replies]
