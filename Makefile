@@ -14,7 +14,7 @@ CHAOS_SEED    ?= # any, which it prints
 .DEFAULT_GOAL := help
 .PHONY: help run test check format format-check lint types imports budgets \
         test-matrix test-redis4 test-systemd test-oom deb chaos chaos-mutations bench bench-recovery \
-        redis-server iproute2 tmux packaging-tools containers trees clean
+        redis-server iproute2 tmux nodejs promtool packaging-tools containers trees clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ help: ## this list
 run: $(VENV)/.run ## start everything in the foreground and run every built-in task
 	@$(BIN)/meshd dev --demo
 
-test: $(VENV)/.dev redis-server iproute2 tmux packaging-tools containers trees ## all tests (TESTS=tests/unit for some of them)
+test: $(VENV)/.dev redis-server iproute2 tmux nodejs promtool packaging-tools containers trees ## all tests (TESTS=tests/unit for some of them)
 	$(BIN)/python $(PYTEST) $(TESTS)
 
 check: format-check lint types imports budgets test ## exactly what CI wants to see
@@ -49,7 +49,7 @@ budgets: $(VENV)/.dev ## sizes, docstrings, names
 test-matrix: test-redis4 test ## the tests on the libraries of Debian 12 (redis-py 4.3.4, no hiredis) and the newest
 
 # redis-py 4.3.4 leaves the socket of a failed connect to the garbage collector, which says so.
-test-redis4: $(OLD)/.dev redis-server iproute2 tmux
+test-redis4: $(OLD)/.dev redis-server iproute2 tmux nodejs promtool
 	$(OLD)/bin/python $(PYTEST) -W ignore::ResourceWarning tests/unit tests/redis tests/processes
 
 chaos: $(VENV)/.dev redis-server ## kill, freeze and cut off everything, and count (CHAOS_SECONDS=3600 CHAOS_SEED=7)
@@ -110,7 +110,8 @@ $(OLD)/.dev: pyproject.toml | $(OLD)/bin/python
 redis-server: PROGRAM = redis-server
 iproute2: PROGRAM = ip
 tmux: PROGRAM = tmux
-redis-server iproute2 tmux:
+nodejs: PROGRAM = node
+redis-server iproute2 tmux nodejs:
 	@command -v $(PROGRAM) >/dev/null && exit; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "installing $@ for the tests"; \
@@ -118,6 +119,20 @@ redis-server iproute2 tmux:
 	        apt-get install -qy --no-install-recommends $@; \
 	else \
 	    echo "no $(PROGRAM) here: the tests that need one are left out (apt install $@)"; \
+	fi
+
+# One program out of a package that brings, and would start, a whole server. It needs libc only.
+promtool:
+	@command -v promtool >/dev/null && exit; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing promtool for the tests" && set -e && apt-get update -q && \
+	    folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && chmod 755 "$$folder" && \
+	    (cd "$$folder" && apt-get download -q prometheus) && \
+	    dpkg-deb --fsys-tarfile "$$folder"/prometheus_*.deb | \
+	        tar --extract --to-stdout ./usr/bin/promtool >"$$folder/promtool" && \
+	    install -D "$$folder/promtool" /usr/local/bin/promtool; \
+	else \
+	    echo "no promtool here: the tests of the alerts are left out (apt install prometheus)"; \
 	fi
 
 packaging-tools:

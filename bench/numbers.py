@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TextIO
 
+from bench.answers import answers
 from bench.enqueue import enqueue
 from bench.footprint import idle_system, one_worker
 from bench.latency import latency
@@ -45,6 +46,7 @@ def plan(scale: float) -> Plan:
         "latency": partial(latency, of(300)),
         "enqueue": partial(enqueue, of(50_000), of(300_000)),
         "start": partial(start, of(10)),
+        "answers": partial(answers, of(10)),
         "one idle worker": one_worker,
         "idle": partial(idle_system, of(20)),
     }

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from bench.answers import ANSWERS
 from meshd.errors import MeshdError
 
 BEGIN: Final = "<!-- numbers: written by make bench -->"
@@ -69,6 +70,11 @@ SECTIONS: Final[Mapping[str, Sequence[Row]]] = {
         Row("worker, longest of the starts", "start", "worker_longest_ms", "ms"),
         Row("supervisor, median of the starts", "start", "supervisor_ms", "ms"),
         Row("supervisor, longest of the starts", "start", "supervisor_longest_ms", "ms"),
+    ),
+    "A command, from exec to its end": tuple(
+        Row(f"`meshd {answer.name}`, {which} of the runs", "answers", f"{answer.name}{key}", "ms")
+        for answer in ANSWERS
+        for which, key in (("median", "_ms"), ("longest", "_longest_ms"))
     ),
     "Memory when idle (PSS)": (
         Row("one worker: its worker process", "one idle worker", "worker_mib", "MiB"),

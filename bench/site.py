@@ -64,16 +64,18 @@ class Site:
         `host` has folders, and so an id, of its own.
         """
         directory = Path(tempfile.mkdtemp(dir=self._directory))
-        environment = {
+        environment = {**self._notify.environment, **more}
+        daemon = Daemon(arguments, directory, {**self.environment(host), **environment})
+        self._daemons.append(daemon)
+        return daemon
+
+    def environment(self, host: str) -> dict[str, str]:
+        """What steers a command of that host."""
+        return {
             "MESHD_ENV": "production",
             "MESHD_CONFIG": str(self._configure(host)),
             "REDIS_URL": self.server.url,
-            **self._notify.environment,
-            **more,
         }
-        daemon = Daemon(arguments, directory, environment)
-        self._daemons.append(daemon)
-        return daemon
 
     def wait_ready(self, daemons: Iterable[Daemon], *, every: float = 0.01) -> None:
         """Return when each has said READY=1, to `every` seconds."""

@@ -17,7 +17,7 @@ from tests.support.machine import Machine
 from tests.support.wait import wait_until
 
 _LOOKS = re.compile(
-    r"(meshd (ps|dead list|queue list)|systemctl (status|show|is-active)|journalctl)\b"
+    r"(meshd (ps|dead list|queue list|doctor)|systemctl (status|show|is-active)|journalctl)\b"
 )
 _FAILS = re.compile(r"# exits with (\d+)$")
 _PATH = re.compile(r"# (/\S+)$")

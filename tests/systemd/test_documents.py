@@ -55,11 +55,31 @@ def test_pages_are_installed_and_shown_without_a_warning(host: Host) -> None:
     assert host.out("man", "--whatis", "meshd").startswith("meshd (1)")
 
 
-def test_completion_is_loaded_by_the_shell_of_a_user(host: Host) -> None:
+def completed(host: Host, command: str) -> set[str]:
+    """What a user's shell offers after `meshd COMMAND `."""
     script = (
         ". /usr/share/bash-completion/bash_completion; _completion_loader meshd || true; "
-        'COMP_WORDS=(meshd worker ""); COMP_CWORD=2; _meshd; echo "${COMPREPLY[@]}"'
+        f'COMP_WORDS=(meshd {command} ""); COMP_CWORD={len(command.split()) + 1}; _meshd; '
+        'echo "${COMPREPLY[@]}"'
     )
-    assert set(UNITS[1:]) <= {
-        f"meshd-worker@{name}.service" for name in host.out("bash", "-c", script).split()
-    }
+    return set(host.out("bash", "-c", script).split())
+
+
+def wait_completed(host: Host, command: str, *ids: str) -> None:
+    """A beat has to tell of a task first; and on a busy machine a second may be too short."""
+    host.wait(lambda: {*ids} <= completed(host, command), timeout=30, what=f"{ids} for {command}")
+
+
+def test_completion_is_loaded_by_the_shell_of_a_user(host: Host) -> None:
+    offered = completed(host, "worker")
+    assert set(UNITS[1:]) <= {f"meshd-worker@{name}.service" for name in offered}
+
+
+def test_completion_knows_tasks_that_run_and_dead_letters(host: Host) -> None:
+    running = host.submit("demo.sleep", '{"seconds": 60}', "--id", "tick:1", "--kind", "a")
+    dead = host.submit("primes.count", '{"limit": "many"}', "--id", "wrong", "--kind", "a")
+    wait_completed(host, "dead show", dead)
+    wait_completed(host, "cancel", running)
+    wait_completed(host, "result", running, dead)
+    host.run("meshd", "cancel", running, "--wait")
+    host.run("meshd", "dead", "purge", "--id", dead, "--yes")

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from meshd.pm2.options import OPTIONS
-from tests.support.from_pm2 import NOT_YET, is_understood, named_in, said_to_run
+from tests.support.from_pm2 import NOT_YET, SAYS, is_understood, named_in, said_to_run
 
 # Of PM2 7.0.4: `pm2 --help` and its lib/binaries/CLI.js.
 PM2_COMMANDS = [
@@ -98,6 +98,39 @@ PM2_COMMANDS = [
     "completion",
 ]
 
+# Likewise; what is in the reports of its users, and no option of an ecosystem file.
+PM2_OPTIONS_OF_COMMANDS = [
+    "start -i",
+    "start --only",
+    "start --env",
+    "start --no-daemon",
+    "start --attach",
+    "restart --update-env",
+    "list --sort",
+    "list -m",
+    "list -w",
+    "logs --lines",
+    "logs --nostream",
+    "logs --err",
+    "logs --out",
+    "logs --json",
+    "logs --format",
+    "logs --raw",
+    "logs --timestamp",
+    "logs --highlight",
+    "deploy setup",
+    "deploy update",
+    "deploy revert",
+    "deploy current",
+    "deploy list",
+    "NODE_APP_INSTANCE",
+]
+
+
+def test_every_option_of_a_command_has_exactly_one_row() -> None:
+    named = named_in("Options of commands", "option")
+    assert Counter(named) == Counter(PM2_OPTIONS_OF_COMMANDS)
+
 
 def test_every_command_of_pm2_has_exactly_one_row() -> None:
     assert Counter(named_in("Commands", "PM2")) == Counter(PM2_COMMANDS)
@@ -111,6 +144,10 @@ def test_every_option_of_pm2_has_exactly_one_row() -> None:
 @pytest.mark.parametrize("command", said_to_run())
 def test_command_that_a_row_says_is_understood(command: str) -> None:
     assert is_understood(command) or command in NOT_YET
+
+
+def test_what_a_command_is_to_say_is_known_of_commands_that_are_there() -> None:
+    assert SAYS.keys() <= {*said_to_run()}
 
 
 def test_no_row_has_a_command_that_waits_for_something_to_be_filled_in() -> None:

@@ -30,7 +30,7 @@ WRITTEN = {
     "credentials.d/redis-password": 0o600,
 }  # fmt: skip
 needs_node = pytest.mark.skipif(
-    not (shutil.which("node") or shutil.which("nodejs")), reason="needs node"
+    not (shutil.which("node") or shutil.which("nodejs")), reason="needs node (apt install nodejs)"
 )
 
 
