@@ -74,6 +74,7 @@ def test_task_may_end_after_the_stop_timeout_of_the_unit(host: Host) -> None:
         host.wait(
             lambda: "running demo.sleep" in host.show(WORKER, "StatusText"), what="the task to run"
         )
+        assert host.show(WORKER, "TimeoutStopUSec") == "3s", "the task would end before it"
         host.run("systemctl", "stop", WORKER)
         assert json.loads(host.result(task_id))["status"] == "done"
         assert host.show(WORKER, "Result") == "success"
