@@ -263,7 +263,7 @@ def _shortest(action: Callable[[], None]) -> float:
     "script",
     [
         "packaging/systemd/meshd-generator", "packaging/build-deb", "packaging/debian/tests/smoke",
-        *(f"packaging/debian/meshd.{name}" for name in ("postinst", "postrm", "prerm")),
+        *(f"packaging/debian/meshd.{name}" for name in ("preinst", "postinst", "postrm", "prerm")),
     ],
 )  # fmt: skip
 def test_shellcheck_has_nothing_to_say(script: str) -> None:
