@@ -18,7 +18,8 @@ _EXAMPLES = """examples:
   meshd restart all
 
 exit codes:
-  0 all came back   1 one did not (journalctl -u says why), or systemd refused
+  0 all came back   1 one has failed (journalctl -u says why), or systemd refused
+  75 one is not back yet, because Redis is away for example; systemd goes on starting it
 """
 _STEP = Step(restart, "restarting", "restarted", "did not come back")
 

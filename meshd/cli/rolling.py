@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from meshd.cli.exits import Exit
-from meshd.errors import MeshdError
+from meshd.errors import MeshdError, NotBack
 from meshd.systemd.units import matching, running_workers, unit_of
 
 
@@ -32,7 +32,8 @@ def add_which(parser: argparse.ArgumentParser) -> None:
 
 def roll(which: str, step: Step) -> int:
     """Do it to all that run and are called so; the exit code. The first that fails is the last, and
-    SIGTERM ends it between two workers. Raises MeshdError, which says what was left.
+    SIGTERM ends it between two workers. Raises MeshdError, which says what was left; NotBack where
+    the same is worth another try.
     """
     instances = matching(running_workers(), which)
     if not instances:
@@ -48,9 +49,10 @@ def roll(which: str, step: Step) -> int:
             step.act(instance)
         except MeshdError as error:
             left = ", ".join(instances[at + 1 :]) or "none"
-            raise MeshdError(
-                f"{unit_of(instance)} {step.went_wrong}: {error}; not {step.done}: {left}"
-            ) from error
+            told = f"{unit_of(instance)} {step.went_wrong}: {error}; not {step.done}: {left}"
+            if isinstance(error, NotBack):
+                raise NotBack(told) from error
+            raise MeshdError(told) from error
     return Exit.DONE
 
 

@@ -214,6 +214,44 @@ def test_upgrade_leaves_the_target_stopped_and_installing_after_a_removal_starts
     running(bare, newer)
 
 
+def test_roll_that_finds_no_redis_is_tried_again_until_all_run_the_new_version(
+    bare: Host, package: Path, newer: Path
+) -> None:
+    running(bare, package)
+    bare.write("/etc/meshd/conf.d/soon.toml", '[redis]\nstart_timeout = "2s"\n')
+    bare.write(f"/etc/systemd/system/{ROLL}.d/soon.conf", "[Service]\nRestartSec=2\n")
+    before = pids(bare)
+    bare.run("systemctl stop redis-server; systemctl mask redis-server")
+    bare.install(newer)
+    bare.wait(lambda: bare.restarts(ROLL) >= 2, timeout=60, what="the roll to be tried again")
+    assert {**pids(bare), **dict(list(before.items())[:1])} == before, "the others serve"
+    bare.run("systemctl unmask redis-server; systemctl start redis-server")
+    rolled(bare, before)
+    bare.wait(lambda: versions(bare) == {"0.1.1"}, what="the workers to say so")
+
+
+def test_roll_ends_at_a_worker_that_failed_for_good_and_the_others_serve_on(
+    bare: Host, package: Path, newer: Path
+) -> None:
+    running(bare, package)
+    before = pids(bare)
+    bare.write("/etc/meshd/conf.d/wrong.toml", '[kinds.a]\ntimeout = "soon"\n')
+    bare.install(newer)
+    bare.wait(lambda: bare.show(ROLL, "ActiveState") == "failed", timeout=30, what="its end")
+    assert pids(bare) == {**before, WORKER_UNITS[0]: 0}
+
+
+def test_stopping_a_roll_that_waits_for_its_next_try_ends_it(bare: Host, package: Path) -> None:
+    running(bare, package)
+    bare.write("/etc/meshd/conf.d/soon.toml", '[redis]\nstart_timeout = "1s"\n')
+    bare.run("systemctl stop redis-server; systemctl mask redis-server")
+    bare.run("systemctl", "start", "--no-block", ROLL)
+    bare.wait(lambda: bare.show(ROLL, "SubState") == "auto-restart", timeout=30, what="its pause")
+    bare.run("systemctl", "stop", ROLL)
+    assert bare.show(ROLL, "ActiveState") in ("inactive", "failed")
+    assert not bare.out("systemctl", "list-jobs", "--no-legend", ROLL)
+
+
 def test_remove_lets_tasks_end_or_hands_them_back_and_install_goes_on(
     bare: Host, package: Path
 ) -> None:
