@@ -178,6 +178,26 @@ def test_exposure_is_at_most_one_point_five(host: Host) -> None:
         assert float(match[1]) <= 1.5
 
 
+def test_boot_without_redis_reaches_multi_user_without_waiting_for_the_daemons(
+    host: Host,
+) -> None:
+    host.write("/etc/meshd/conf.d/soon.toml", '[redis]\nstart_timeout = "5s"\n')
+    host.run("systemctl", "mask", "redis-server")
+    try:
+        host.power_off()
+        with leftovers.spared():
+            host.boot()
+        reached = {
+            target: int(host.show(target, "ActiveEnterTimestampMonotonic")) / 1e6
+            for target in ("multi-user.target", "meshd.target")
+        }
+        assert reached["meshd.target"] - reached["multi-user.target"] > 3
+    finally:
+        host.path("/etc/meshd/conf.d/soon.toml").unlink()
+        host.run("systemctl unmask redis-server; systemctl start redis-server")
+    host.wait_active(*UNITS)
+
+
 def test_boot_brings_everything_back(host: Host) -> None:
     host.power_off()
     with leftovers.spared():
