@@ -208,7 +208,9 @@ def test_upgrade_leaves_the_target_stopped_and_installing_after_a_removal_starts
     running(bare, package)
     bare.run("systemctl stop meshd.target meshd.service 'meshd-worker@*'")
     bare.install(newer)
-    bare.wait(lambda: bare.out("systemctl", "list-jobs", "--no-legend") == "", what="no job")
+    bare.wait(
+        lambda: bare.out("systemctl", "list-jobs", "--no-legend") == "", timeout=60, what="no job"
+    )
     assert [unit for unit in (*UNITS, "meshd.target") if bare.active(unit)] == []
     bare.run("apt-get", "remove", "--yes", "meshd", timeout=200)
     running(bare, newer)
