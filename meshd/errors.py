@@ -77,6 +77,10 @@ class QueueFull(BrokerError):
     """The kind's `max_length` is reached; nothing was pushed."""
 
 
+class NotBack(MeshdError):
+    """A worker did not come up, but may yet: systemd goes on starting it."""
+
+
 class NotFinished(MeshdError):
     """The task has no final result within the time that somebody was ready to wait."""
 

@@ -19,7 +19,7 @@ _EXAMPLES = """examples:
 
 exit codes:
   0 all are reloaded   1 one is not (journalctl -u says why), or systemd refused
-  75 told to stop before all were reloaded
+  130 told to stop before all were reloaded
 """
 _STEP = Step(reload, "reloading", "reloaded", "goes on as it was")
 

@@ -19,8 +19,9 @@ _EXAMPLES = """examples:
   meshd restart all
 
 exit codes:
-  0 all came back   1 one did not (journalctl -u says why), or systemd refused
-  75 told to stop before all were restarted
+  0 all came back   1 one has failed (journalctl -u says why), or systemd refused
+  75 one is not back yet, because Redis is away for example; systemd goes on starting it
+  130 told to stop before all were restarted
 """
 _STEP = Step(restart, "restarting", "restarted", "did not come back")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from meshd.cli.exits import Exit
-from meshd.errors import MeshdError
+from meshd.errors import MeshdError, NotBack
 from meshd.systemd import workers_conf
 from meshd.systemd.units import kind_of, matching, running_workers, states, unit_of
 
@@ -33,7 +33,8 @@ def add_which(parser: argparse.ArgumentParser) -> None:
 
 def roll(which: str, instances: Sequence[str], step: Step) -> int:
     """Do it to these, one after the other; the exit code. The first that fails is the last, and
-    SIGTERM ends it between two workers. Raises MeshdError, which says what was left.
+    SIGTERM ends it between two workers. Raises MeshdError, which says what was left; NotBack where
+    the same is worth another try.
     """
     if not instances:
         return none_called(which)
@@ -42,15 +43,16 @@ def roll(which: str, instances: Sequence[str], step: Step) -> int:
     for at, instance in enumerate(instances):
         if stop.is_set():
             print(f"told to stop; not {step.done}: {', '.join(instances[at:])}", flush=True)
-            return Exit.NOT_YET
+            return Exit.INTERRUPTED
         print(f"{step.doing} {instance} ({at + 1} of {len(instances)})", flush=True)
         try:
             step.act(instance)
         except MeshdError as error:
             left = ", ".join(instances[at + 1 :]) or "none"
-            raise MeshdError(
-                f"{unit_of(instance)} {step.went_wrong}: {error}; not {step.done}: {left}"
-            ) from error
+            told = f"{unit_of(instance)} {step.went_wrong}: {error}; not {step.done}: {left}"
+            if isinstance(error, NotBack):
+                raise NotBack(told) from error
+            raise MeshdError(told) from error
     return Exit.DONE
 
 

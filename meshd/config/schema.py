@@ -92,7 +92,8 @@ class RedisSettings:
     # One call may block a daemon's loop for this long, and its watchdog barks after 15 s.
     socket_timeout: float = setting(duration("10ms", "5s"), 5.0)
     connect_timeout: float = setting(_POSITIVE, 3.0)
-    start_timeout: float = setting(duration(), 60.0)
+    # The units give a start 90 s (TimeoutStartSec=), which must not be over before this.
+    start_timeout: float = setting(duration(at_most="80s"), 60.0)
     # How many replicas must have what is submitted, and how long they may take.
     wait_replicas: int = setting(count(at_least=0), 0)
     wait_timeout: float = setting(duration("10ms", "4s"), 1.0)

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from meshd.errors import MeshdError
+from meshd.errors import MeshdError, NotBack
 
 SUPERVISOR = "meshd.service"
 _WORKER = re.compile(r"meshd-worker@([a-z]+)([0-9]*)\.service")
@@ -83,10 +83,15 @@ def stop(instances: Iterable[str]) -> None:
 
 
 def restart(instance: str) -> None:
-    """Restart one worker: it drains, and this returns when the new one takes tasks. Raises
-    MeshdError when it does not come up.
+    """Restart one worker: it drains, and this returns when the new one takes tasks. Raises NotBack
+    when it did not come up and systemd tries again, MeshdError when it has failed for good.
     """
-    systemctl("restart", unit_of(instance), timeout=None)
+    try:
+        systemctl("restart", unit_of(instance), timeout=None)
+    except MeshdError as error:
+        if described(instance, ["ActiveState"]).get("ActiveState") == "activating":
+            raise NotBack(f"{error}; systemd goes on starting it") from error
+        raise
 
 
 def reload(instance: str) -> None:

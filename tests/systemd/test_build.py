@@ -37,8 +37,25 @@ def test_lintian_has_no_error_and_no_warning(package: Path, newer: Path) -> None
         assert (done.returncode, done.stdout) == (0, "")
 
 
+def test_package_needs_debians_own_libraries_and_recommends_the_rest(package: Path) -> None:
+    fields = {
+        name: {each.split(" (")[0].strip() for each in field(package, name).split(",")}
+        for name in ("Depends", "Recommends")
+    }
+    libraries = {each for each in fields["Depends"] if each.startswith("python3-")}
+    assert libraries == {"python3-pythonjsonlogger", "python3-redis", "python3-sdnotify"}
+    assert "python3:any" in fields["Depends"]
+    assert fields["Recommends"] == {
+        "polkitd", "python3-hiredis", "python3-prometheus-client", "python3-rich",
+        "redis-server | valkey-server",
+    }  # fmt: skip
+
+
+def field(deb: Path, name: str) -> str:
+    return subprocess.run(
+        ["dpkg-deb", "--field", deb, name], capture_output=True, text=True, check=True
+    ).stdout
+
+
 def test_newer_version_is_an_entry_on_top_of_the_changelog(newer: Path) -> None:
-    fields = subprocess.run(
-        ["dpkg-deb", "--field", newer, "Version"], capture_output=True, text=True, check=True
-    )
-    assert fields.stdout.strip() == "0.1.1"
+    assert field(newer, "Version").strip() == "0.1.1"

@@ -7,6 +7,14 @@ import pytest
 from tests.support import leftovers
 from tests.systemd.conftest import UNITS, Host
 
+GREETING = """
+import os
+from meshd import task
+
+@task("greeting")
+def greeting():
+    return os.environ.get("GREETING")
+"""
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -24,6 +32,24 @@ def test_limit_in_the_file_of_a_kind_holds_for_its_workers_alone(host: Host) -> 
     finally:
         file.write_text(shipped)
         host.run("systemctl", "daemon-reload")
+
+
+def test_environment_in_the_file_of_a_kind_reaches_its_handlers_alone(host: Host) -> None:
+    file = host.path("/etc/meshd/worker-a.conf")
+    shipped = file.read_text()
+    host.write("/srv/greeting/tasks.py", GREETING)
+    handlers = 'handlers = ["/srv/greeting/tasks.py"]'
+    host.write("/etc/meshd/conf.d/greeting.toml", f"[kinds.a]\n{handlers}\n[kinds.b]\n{handlers}\n")
+    file.write_text('[Service]\nEnvironment="GREETING=good day"\n')
+    try:
+        host.run("systemctl", "daemon-reload")
+        host.run("systemctl", "restart", "meshd.service", *UNITS[1:])
+        assert (host.done("greeting", "a"), host.done("greeting", "b")) == ("good day", None)
+    finally:
+        file.write_text(shipped)
+        host.path("/etc/meshd/conf.d/greeting.toml").unlink()
+        host.run("systemctl", "daemon-reload")
+        host.run("systemctl", "restart", "meshd.service", *UNITS[1:])
 
 
 def test_nonsense_in_workers_conf_hinders_no_boot_and_is_in_the_journal(host: Host) -> None:

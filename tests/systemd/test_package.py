@@ -35,7 +35,7 @@ def bare(booted: Host) -> Host:
     """A machine with an empty Redis and without meshd, as if it never had had one."""
     booted.run("systemctl unmask redis-server; systemctl start redis-server")
     booted.run("dpkg", "--purge", "meshd", timeout=200)
-    left = "/etc/systemd/system/meshd-worker@a1.service.d /etc/meshd /var/lib/meshd /run/meshd"
+    left = "/etc/systemd/system/meshd*.d /etc/meshd /var/lib/meshd /run/meshd"
     booted.run(f"rm -rf {left} /root/told /root/stop /root/samples")
     booted.wait(lambda: booted.redis("FLUSHALL") == "OK", what="Redis to be emptied")
     return booted
@@ -202,6 +202,58 @@ def test_upgrade_leaves_stopped_what_somebody_has_stopped(
     assert not bare.active("meshd-worker@a2.service")
 
 
+def test_upgrade_leaves_the_target_stopped_and_installing_after_a_removal_starts_it(
+    bare: Host, package: Path, newer: Path
+) -> None:
+    running(bare, package)
+    bare.run("systemctl stop meshd.target meshd.service 'meshd-worker@*'")
+    bare.install(newer)
+    bare.wait(
+        lambda: bare.out("systemctl", "list-jobs", "--no-legend") == "", timeout=60, what="no job"
+    )
+    assert [unit for unit in (*UNITS, "meshd.target") if bare.active(unit)] == []
+    bare.run("apt-get", "remove", "--yes", "meshd", timeout=200)
+    running(bare, newer)
+
+
+def test_roll_that_finds_no_redis_is_tried_again_until_all_run_the_new_version(
+    bare: Host, package: Path, newer: Path
+) -> None:
+    running(bare, package)
+    bare.write("/etc/meshd/conf.d/soon.toml", '[redis]\nstart_timeout = "2s"\n')
+    bare.write(f"/etc/systemd/system/{ROLL}.d/soon.conf", "[Service]\nRestartSec=2\n")
+    before = pids(bare)
+    bare.run("systemctl stop redis-server; systemctl mask redis-server")
+    bare.install(newer)
+    bare.wait(lambda: bare.restarts(ROLL) >= 2, timeout=60, what="the roll to be tried again")
+    assert {**pids(bare), **dict(list(before.items())[:1])} == before, "the others serve"
+    bare.run("systemctl unmask redis-server; systemctl start redis-server")
+    rolled(bare, before)
+    bare.wait(lambda: versions(bare) == {"0.1.1"}, what="the workers to say so")
+
+
+def test_roll_ends_at_a_worker_that_failed_for_good_and_the_others_serve_on(
+    bare: Host, package: Path, newer: Path
+) -> None:
+    running(bare, package)
+    before = pids(bare)
+    bare.write("/etc/meshd/conf.d/wrong.toml", '[kinds.a]\ntimeout = "soon"\n')
+    bare.install(newer)
+    bare.wait(lambda: bare.show(ROLL, "ActiveState") == "failed", timeout=30, what="its end")
+    assert pids(bare) == {**before, WORKER_UNITS[0]: 0}
+
+
+def test_stopping_a_roll_that_waits_for_its_next_try_ends_it(bare: Host, package: Path) -> None:
+    running(bare, package)
+    bare.write("/etc/meshd/conf.d/soon.toml", '[redis]\nstart_timeout = "1s"\n')
+    bare.run("systemctl stop redis-server; systemctl mask redis-server")
+    bare.run("systemctl", "start", "--no-block", ROLL)
+    bare.wait(lambda: bare.show(ROLL, "SubState") == "auto-restart", timeout=30, what="its pause")
+    bare.run("systemctl", "stop", ROLL)
+    assert bare.show(ROLL, "ActiveState") in ("inactive", "failed")
+    assert not bare.out("systemctl", "list-jobs", "--no-legend", ROLL)
+
+
 def test_remove_lets_tasks_end_or_hands_them_back_and_install_goes_on(
     bare: Host, package: Path
 ) -> None:
@@ -241,6 +293,24 @@ def test_purge_leaves_nothing_and_installing_again_works(bare: Host, package: Pa
     assert bare.out("id", "-un", "meshd") == "meshd"
     running(bare, package)
     assert bare.done("demo.sleep", "a") == 1
+
+
+def test_purge_leaves_no_failed_unit_of_a_worker_or_of_a_roll_that_it_broke_off(
+    bare: Host, package: Path
+) -> None:
+    running(bare, package)
+    bare.run("systemctl", "start", "meshd-worker@nobody1", check=False)
+    assert bare.show("meshd-worker@nobody1", "ExecMainStatus") == "78"
+    tasks = [sleeping(bare, "a", 20), sleeping(bare, "a", 20)]
+    bare.run("systemctl", "start", "--no-block", ROLL)
+    bare.wait(
+        lambda: bare.show(WORKER_UNITS[0], "ActiveState") == "deactivating",
+        what="the roll to wait for a task",
+    )
+    bare.run("apt-get", "purge", "--yes", "meshd", timeout=200)
+    assert bare.out("systemctl list-units --all --plain --no-legend 'meshd*'") == ""
+    for task_id in tasks:
+        assert '"done"' in bare.redis("GET", f"{{queue:worker_a}}:result:{task_id}")
 
 
 def test_purge_keeps_what_administrator_and_handlers_wrote(bare: Host, package: Path) -> None:

@@ -11,6 +11,7 @@ from tests.support import leftovers
 from tests.systemd.conftest import UNITS, Host
 
 WORKER = "meshd-worker@a1.service"
+TEMPLATE = "meshd-worker@.service"
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -94,6 +95,7 @@ def test_task_may_end_after_the_stop_timeout_of_the_unit(host: Host) -> None:
         host.wait(
             lambda: "running demo.sleep" in host.show(WORKER, "StatusText"), what="the task to run"
         )
+        assert host.show(WORKER, "TimeoutStopUSec") == "3s", "the task would end before it"
         host.run("systemctl", "stop", WORKER)
         assert json.loads(host.result(task_id))["status"] == "done"
         assert host.show(WORKER, "Result") == "success"
@@ -195,6 +197,32 @@ def test_exposure_is_at_most_one_point_five(host: Host) -> None:
         match = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
         assert match is not None
         assert float(match[1]) <= 1.5
+
+
+def test_boot_without_redis_reaches_multi_user_without_waiting_for_the_daemons(
+    host: Host,
+) -> None:
+    host.write("/etc/meshd/conf.d/soon.toml", '[redis]\nstart_timeout = "5s"\n')
+    # A boot is over when there is no job left, and each further start of a daemon is one.
+    once = [f"/etc/systemd/system/{unit}.d/once.conf" for unit in ("meshd.service", TEMPLATE)]
+    for dropin in once:
+        host.write(dropin, "[Service]\nRestart=no\n")
+    host.run("systemctl", "mask", "redis-server")
+    try:
+        host.power_off()
+        with leftovers.spared():
+            host.boot()
+        reached = {
+            target: int(host.show(target, "ActiveEnterTimestampMonotonic")) / 1e6
+            for target in ("multi-user.target", "meshd.target")
+        }
+        assert reached["meshd.target"] - reached["multi-user.target"] > 3
+    finally:
+        for file in ("/etc/meshd/conf.d/soon.toml", *once):
+            host.path(file).unlink()
+        host.run("systemctl unmask redis-server; systemctl start redis-server")
+        host.run("systemctl daemon-reload; systemctl start meshd.target")
+    host.wait_active(*UNITS)
 
 
 def test_boot_brings_everything_back(host: Host) -> None:

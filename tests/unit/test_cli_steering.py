@@ -111,7 +111,7 @@ def test_roll_that_is_told_to_stop_does_not_end_as_one_that_is_done(
     wait_until(lambda: here.told == ["restart a1"], what="the first one")
     rolling.signal(signal.SIGTERM)
     here.systemctl.unset("waits")
-    assert rolling.wait() == 75
+    assert rolling.wait() == 130
     assert "told to stop; not restarted: a2, a3" in rolling.stdout
     assert here.told == ["restart a1"]
 

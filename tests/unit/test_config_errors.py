@@ -101,6 +101,7 @@ def test_message_names_file_key_found_expected_and_remedy(config: Path, text: st
         ("[kinds.a]\nretry_delays = []", "found an empty list, expected a list of durations"),
         ("[kinds.a]\nretry_delays = ['x']", 'found "x", expected a duration'),
         ("[kinds.a]\npython = ''", 'kinds.a.python: found "", expected a path'),
+        ("[redis]\nstart_timeout = '81s'", 'found "81s", expected a duration of at most 80s'),
         ("[redis]\nsocket_timeout = '6s'", 'found "6s", expected a duration of at most 5s'),
         ("environment = 'prod'", 'found "prod", expected "production" or "development"'),
         ("redis = 5", "redis: found 5, expected a table [redis]"),

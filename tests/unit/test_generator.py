@@ -175,12 +175,24 @@ def test_what_cannot_be_read_is_said(generate: Generate, etc: Path, tmp_path: Pa
 def test_log_or_folder_that_cannot_be_written_fails_nothing(
     generate: Generate, tmp_path: Path
 ) -> None:
-    assert generate(b"A 2\na 1\n", kmsg=tmp_path / "no/such/folder").wanted == {"a1"}
+    made = generate(b"A 2\na 1\n", kmsg=tmp_path / "no/such/folder")
+    assert (made.wanted, made.status, made.errors) == ({"a1"}, 0, "")
     (tmp_path / "out/meshd.target.wants").rename(tmp_path / "gone")
     (tmp_path / "out/meshd.target.wants").write_text("in the way")
     made = generate(b"a 1\n")
     assert made.status == 0
     assert "Not a directory" in made.said[0]
+
+
+def test_mistakes_are_told_by_a_unit_where_the_log_of_the_kernel_cannot_be_written(
+    generate: Generate, tmp_path: Path
+) -> None:
+    made = generate(b"A 2\na 1\n", kmsg=tmp_path / "no/such/folder")
+    told = made.out / "meshd-generator.txt"
+    assert "workers.conf:1: 'A' is no kind" in told.read_text()
+    assert (made.out / "meshd.target.wants/meshd-generator.service").is_symlink()
+    unit = (made.out / "meshd-generator.service").read_text()
+    assert f"ExecStart=/bin/cat {told}\n" in unit
 
 
 def test_dropin_of_a_kind_is_one_of_each_of_its_instances(generate: Generate, etc: Path) -> None:
@@ -251,7 +263,7 @@ def _shortest(action: Callable[[], None]) -> float:
     "script",
     [
         "packaging/systemd/meshd-generator", "packaging/build-deb", "packaging/debian/tests/smoke",
-        *(f"packaging/debian/meshd.{name}" for name in ("postinst", "postrm", "prerm")),
+        *(f"packaging/debian/meshd.{name}" for name in ("preinst", "postinst", "postrm", "prerm")),
     ],
 )  # fmt: skip
 def test_shellcheck_has_nothing_to_say(script: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,27 @@ def test_refusal_of_systemd_is_passed_on(systemctl: Path) -> None:
     (systemctl / "systemctl").write_text("#!/bin/sh\necho 'Access denied' >&2; exit 4\n")
     with pytest.raises(MeshdError, match="Access denied"):
         units.stop(["a1"])
+
+
+@pytest.mark.parametrize(
+    ("state", "code"), [("activating", 75), ("failed", 1), ("active", 1), ("inactive", 1)]
+)
+def test_restart_ends_with_75_where_systemd_goes_on_starting_the_worker(
+    systemctl: Path, state: str, code: int
+) -> None:
+    (systemctl / "systemctl").write_text(
+        "#!/bin/sh\ncase $1 in\n"
+        "list-units) printf 'meshd-worker@a%d.service loaded active running\\n' 1 2 ;;\n"
+        f"show) echo ActiveState={state} ;;\n"
+        "restart) echo 'Job failed' >&2; exit 1 ;;\nesac\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "meshd", "restart", "all"],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == code
+    assert "meshd-worker@a1.service did not come back: Job failed" in done.stderr
+    assert "not restarted: a2" in done.stderr
 
 
 def test_host_without_systemd_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
