@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from meshd.embedded import Embedded
-from tests.support import leftovers
+from tests.support import interpreters, leftovers
 from tests.support.daemon import Daemon
 from tests.support.netns import Network, why_not
 from tests.support.notify import FakeNotify
@@ -156,6 +156,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     left_out = Counter(_reason(report) for report in terminalreporter.getreports("skipped"))
     for reason, number in left_out.items():
         terminalreporter.write_line(f"LEFT OUT: {number} tests: {reason}", yellow=True)
+    if not interpreters.others():  # no test's fault: a host has one Python, as a rule
+        terminalreporter.write_line(f"NOT TRIED: {interpreters.NONE_FOUND}", yellow=True)
     if left_out and NOTHING_MAY_BE_LEFT_OUT:
         terminalreporter.write_line("MESHD_ALL=1: nothing may be left out", red=True)
 

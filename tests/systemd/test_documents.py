@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +16,11 @@ from tests.systemd.conftest import UNITS, Host
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = ("meshd.1", "meshd.toml.5", "meshd-worker.8")
-# The machine has no network: a module of that name stands for the library.
+# The machine has no network: a wheel of that name, made here, stands for the library.
 LIBRARY = "/srv/app/venv/bin/pip install humanize"
-STAND_IN = (
-    "echo 'def naturalsize(n): return str(n // 1000) + \" kB\"' >"
-    ' "$(echo /srv/app/venv/lib/python3*/site-packages)/humanize.py"'
-)
+WHEEL = "humanize-4.0-py3-none-any.whl"
+LACKING = "! /usr/bin/python3 -c 'import humanize' 2>/dev/null"
+FROM_WHEEL = f"/srv/app/venv/bin/pip install --quiet --no-index /root/{WHEEL} && {LACKING}"
 pytestmark = pytest.mark.timeout(400)
 
 
@@ -36,6 +36,20 @@ def bare(request: pytest.FixtureRequest, package: Path, newer: Path) -> Iterator
         yield machine
 
 
+def make_wheel(path: Path) -> None:
+    """A library of one module, as pip installs it (packaging.python.org, binary distribution)."""
+    about = "humanize-4.0.dist-info"
+    files = {
+        "humanize.py": "def naturalsize(n):\n    return str(n // 1000) + ' kB'\n",
+        f"{about}/METADATA": "Metadata-Version: 2.1\nName: humanize\nVersion: 4.0\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{about}/RECORD"] = "".join(f"{name},,\n" for name in (*files, f"{about}/RECORD"))
+    with zipfile.ZipFile(path, "w") as wheel:
+        for name, text in files.items():
+            wheel.writestr(name, text)
+
+
 def test_administrator_gets_what_the_document_promises(bare: Host) -> None:
     follow(Document(DOCS / "operations.md"), bare, {})
 
@@ -43,7 +57,8 @@ def test_administrator_gets_what_the_document_promises(bare: Host) -> None:
 def test_author_of_handlers_gets_what_the_document_promises(bare: Host) -> None:
     bare.install(bare.path("/root/meshd_0.1.0_all.deb"))
     bare.wait_active(*UNITS)
-    follow(Document(DOCS / "handlers.md"), bare, {LIBRARY: STAND_IN})
+    make_wheel(bare.path(f"/root/{WHEEL}"))
+    follow(Document(DOCS / "handlers.md"), bare, {LIBRARY: FROM_WHEEL})
 
 
 def test_pages_are_installed_and_shown_without_a_warning(host: Host) -> None:

@@ -139,12 +139,15 @@ def test_stopped_worker_is_ended_by_the_watchdog_and_its_task_recovered(host: Ho
     host.run("systemctl", "stop", "meshd-worker@a2")
     task_id = host.submit("demo.sleep", '{"seconds": 60}', "--kind", "a")
     host.wait(lambda: "running" in host.show(WORKER, "StatusText"), what="the task to run")
+    before = host.restarts(WORKER)
     host.run("systemctl", "kill", "--signal=STOP", "--kill-whom=main", WORKER)
     took = host.wait(
         lambda: host.redis("LLEN", "queue:worker_a") == "1", timeout=25, what="it to wait again"
     )
     assert took < 17
     assert "watchdog" in host.redis("LRANGE", "queue:worker_a", "0", "-1")
+    host.wait_active(WORKER)
+    assert host.restarts(WORKER) == before + 1
     host.run("meshd", "cancel", task_id, "--wait")
     host.run("systemctl", "start", "meshd-worker@a2")
 
