@@ -19,6 +19,7 @@ from types import ModuleType
 
 import meshd
 from meshd.cli.exits import Exit, exit_for
+from meshd.journal import ERROR, is_journal, priority
 
 COMMANDS = {
     "submit": "submit a task",
@@ -77,9 +78,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         known = exit_for(error)
         if known is None:
             raise
-        print(known.text, file=sys.stderr)
+        print(_to_whom_it_concerns(known.text), file=sys.stderr)
         return known.code
     return code
+
+
+def _to_whom_it_concerns(text: str) -> str:
+    """As it is, or with the level of an error before each line for the journal, sd-daemon(3)."""
+    if not is_journal(sys.stderr.fileno(), os.environ):
+        return text
+    return "\n".join(f"<{priority(ERROR)}>{line}" for line in text.splitlines())
 
 
 def _run(argv: list[str]) -> int:

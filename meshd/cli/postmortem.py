@@ -55,6 +55,10 @@ def run(options: argparse.Namespace) -> int:
         dead = Dead(instance, kind_of(instance, settings), _verdict())
         dial = functools.partial(connect, settings.redis, queue_of(instance.kind))
         postmortem(dead, settings, dial, events)
+    except ConfigError as error:
+        # After 78 the worker itself has said it, and has held nothing.
+        if os.environ.get("EXIT_STATUS") != str(Exit.CONFIGURATION.value):
+            events.error("postmortem", f"left to the next start: {error}")
     except MeshdError as error:
         events.error("postmortem", f"left to the next start: {error}")
     return Exit.DONE

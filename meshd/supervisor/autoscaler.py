@@ -14,8 +14,8 @@ from meshd.errors import BrokerError, ConfigError
 from meshd.logs import Events
 from meshd.metrics import Counts
 from meshd.metrics.catalogue import SCALER_ACTIONS
+from meshd.refusals import Refusals
 from meshd.scaling import limits_of
-from meshd.supervisor.refusals import Refusals
 from meshd.supervisor.scaled import ScaledKind, Who
 from meshd.supervisor.steward import Steward
 from meshd.systemd.workers_conf import instances, listed, read, workers_conf

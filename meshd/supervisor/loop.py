@@ -23,6 +23,7 @@ from meshd.lifecycle import Signals, Stop, Timers
 from meshd.logs import Events
 from meshd.metrics import Page
 from meshd.protocol import BEAT_SECONDS, INBOX, Keys
+from meshd.refusals import Refusals
 from meshd.supervisor.about import About
 from meshd.supervisor.autoscaler import SCALE_SECONDS, Autoscaler
 from meshd.supervisor.census import LOST_AFTER, Census, SlotState, look
@@ -31,7 +32,6 @@ from meshd.supervisor.listener import Listener, Responses
 from meshd.supervisor.meter import Meter
 from meshd.supervisor.promoter import IDLE_SECONDS, Outboxes, Promoter
 from meshd.supervisor.reaper import REAP_SECONDS, Reaper
-from meshd.supervisor.refusals import Refusals
 from meshd.supervisor.reload import Reload
 from meshd.supervisor.scaled import Who
 from meshd.supervisor.status import Status

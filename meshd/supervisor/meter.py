@@ -24,9 +24,9 @@ from meshd.metrics.catalogue import (
     WORKERS,
 )
 from meshd.protocol import KINDS, Keys, queue_of
+from meshd.refusals import Refusals
 from meshd.supervisor.census import Census, SlotState
 from meshd.supervisor.oldest import Oldest
-from meshd.supervisor.refusals import Refusals
 from meshd.supervisor.status import hands
 
 INBOX_LABEL = "(inbox)"

@@ -10,7 +10,7 @@ from meshd.broker.link import Link
 from meshd.broker.outbox import relay_outbox
 from meshd.broker.queue import PROMOTED_AT_ONCE, Promoted, all_queues, promote
 from meshd.protocol import Keys
-from meshd.supervisor.refusals import Refusals
+from meshd.refusals import Refusals
 
 IDLE_SECONDS = 0.5
 LEAST_SECONDS = 0.01

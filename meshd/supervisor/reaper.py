@@ -20,7 +20,7 @@ from meshd.errors import BrokerError, ClaimLost, SlotHeld
 from meshd.host import InstanceTaken, Place
 from meshd.logs import Events
 from meshd.protocol import BEAT_SECONDS, INBOX, Keys
-from meshd.supervisor.refusals import Refusals
+from meshd.refusals import Refusals
 
 REAP_SECONDS = 2.0
 RECOVER_WATCH_SECONDS = 20.0

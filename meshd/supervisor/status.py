@@ -14,8 +14,8 @@ from meshd.broker.queue import Depth, depth, kinds, stray_kinds, strays
 from meshd.errors import BrokerError
 from meshd.logs import Events
 from meshd.protocol import INBOX, KINDS, Keys, queue_of
+from meshd.refusals import Refusals
 from meshd.supervisor.census import Census, SlotState
-from meshd.supervisor.refusals import Refusals
 
 DEAD_LIMIT = 10_000
 DEAD_WARNING_SECONDS = 3600.0

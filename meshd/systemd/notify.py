@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from sdnotify import SystemdNotifier
 
+from meshd.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -25,6 +27,9 @@ SEND_TIMEOUT = 2.0
 PROGRESS_SECONDS = 1.0
 """Progress within this time after a ping is not told again."""
 
+SHORTEST_WATCHDOG = 11.0
+"""Seconds: a ping every 5 s, a call to Redis that takes its whole time-out of 5 s, and a moment."""
+
 STATUS_LIMIT = 500
 """Characters of a status; systemd ignores a datagram of more than 4096 bytes as a whole."""
 
@@ -32,14 +37,10 @@ STATUS_LIMIT = 500
 class Notifier:
     """One daemon's line to systemd; without a socket every method does nothing.
 
-    No method raises when systemd does not listen. `watchdog_interval` says how often to call
-    `watchdog()`, in seconds, or None when systemd does not watch this process.
+    No method raises when systemd does not listen.
     """
 
-    def __init__(
-        self, line: SystemdNotifier | None = None, watchdog_interval: float | None = None
-    ) -> None:
-        self.watchdog_interval = watchdog_interval
+    def __init__(self, line: SystemdNotifier | None = None) -> None:
         self._line = line
         self._status = ""
         self._pinged_at = 0.0
@@ -49,9 +50,11 @@ class Notifier:
         """Connect as the environment of this process says; `env` is to be `os.environ`.
 
         Whether to connect is read from `env`; the address itself sdnotify takes from os.environ.
+        Raises ConfigError when the unit's watchdog leaves too little time.
         """
+        _check_watchdog(env)
         line = _connect() if env.get("NOTIFY_SOCKET") else None
-        return cls(line, None if line is None else _half_watchdog(env))
+        return cls(line)
 
     def ready(self, status: str) -> None:
         """Report the end of the start, or of a reload, with the state in words."""
@@ -130,11 +133,17 @@ def _as_utf8(message: str) -> str:
     return message.encode("utf-8", "replace").decode("latin-1")
 
 
-def _half_watchdog(env: Mapping[str, str]) -> float | None:
-    """Half of the watchdog's time in seconds, as sd_watchdog_enabled(3) advises, if it is ours."""
+def _check_watchdog(env: Mapping[str, str]) -> None:
+    """Raise ConfigError when systemd, sd_watchdog_enabled(3), expects this process to be quicker
+    than it can be.
+    """
     try:
         watched = int(env.get("WATCHDOG_PID") or os.getpid())
-        limit = int(env.get("WATCHDOG_USEC") or 0)
+        limit = int(env.get("WATCHDOG_USEC") or 0) / 1_000_000
     except ValueError:
-        return None
-    return limit / 2_000_000 if limit > 0 and watched == os.getpid() else None
+        return
+    if watched == os.getpid() and 0 < limit < SHORTEST_WATCHDOG:
+        raise ConfigError(
+            f"WatchdogSec={limit:g} of this unit is too short: it pings every 5 s, and one call to "
+            f"Redis may take 5 s; set {SHORTEST_WATCHDOG:.0f} or more in its drop-in, or nothing"
+        )

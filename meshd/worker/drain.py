@@ -16,10 +16,12 @@ OUT_OF_REACH_SECONDS = 6.0
 
 
 class Drain:
-    """`on`: the worker was told to stop. `over`: it can end. `now` is monotonic seconds."""
+    """`on`: the worker was told to stop. `over`: it can end. `detached`: it has left its slot.
+    `now` is monotonic seconds.
+    """
 
     def __init__(self, session: Session, pool: Generations, limit: float) -> None:
-        self.over = False
+        self.over = self.detached = False
         self._session = session
         self._pool = pool
         self._limit = limit  # seconds
@@ -73,4 +75,4 @@ class Drain:
         if self._pool.held or session.claims or session.endings:
             return
         session.slot.detach(session.main, about())
-        self.over = True
+        self.over = self.detached = True

@@ -122,6 +122,8 @@ class Worker:
                 self._timers.set("beat", now + BEAT_SECONDS)
                 while not self._drain.over:
                     self._turn()
+                if self._drain.detached:
+                    self._log.info("detach", "stopped; nothing is left in hand")
                 self._outcomes.spool(self._directory)
                 self._pool.part()
                 self._pool.kill_all()

@@ -18,6 +18,7 @@ from meshd.broker.tenure import Tenure
 from meshd.claims import Claim
 from meshd.errors import ClaimLost
 from meshd.logs import Events
+from meshd.refusals import Refusals
 from meshd.settle import Ending
 from meshd.worker.orders import Orders
 from meshd.worker.prefetch import MOST_AHEAD
@@ -50,6 +51,7 @@ class Session(Tenure):
         self.endings: dict[int, tuple[Claimed, Ending]] = {}
         self.paused = False
         self.claims_lost = 0
+        self._refusals = Refusals(log)
         self._asked: Asked | None = None
         self._sent: dict[int, Ending] = {}
         self._wanted = 0
@@ -150,8 +152,11 @@ class Session(Tenure):
         self.work_came = True
 
     def relay(self) -> None:
-        """Push follow-ups for other kinds where they belong."""
-        relay_outbox(self.main, self.slot.keys)
+        """Push follow-ups for other kinds where they belong. What is refused stays in the outbox,
+        and supervisors try again.
+        """
+        with self._refusals.survived("relaying what handlers submitted to other kinds"):
+            relay_outbox(self.main, self.slot.keys)
 
     def _in_hand(self) -> set[int]:
         return self.claims.keys() | self.endings.keys() | self.returned

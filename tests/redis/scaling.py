@@ -13,8 +13,8 @@ from meshd.logs import get_events
 from meshd.metrics import Counts
 from meshd.metrics.catalogue import SCALER_ACTIONS
 from meshd.protocol import dumps
+from meshd.refusals import Refusals
 from meshd.supervisor.autoscaler import Autoscaler
-from meshd.supervisor.refusals import Refusals
 from meshd.supervisor.scaled import PATIENCE_SECONDS, Who
 from tests.redis.raw import RawQueue, Worker
 from tests.support.systemctl import FakeSystemctl

@@ -10,8 +10,8 @@ import pytest
 from meshd.broker.queue import PROMOTED_AT_ONCE, register
 from meshd.logs import get_events
 from meshd.protocol import INBOX, Keys, queue_of
+from meshd.refusals import Refusals
 from meshd.supervisor.promoter import IDLE_SECONDS, LEAST_SECONDS, Outboxes, Promoter
-from meshd.supervisor.refusals import Refusals
 from tests.redis.raw import RawQueue
 from tests.support.redis_server import connect
 

@@ -18,6 +18,7 @@ from meshd.errors import BrokerUnavailable, MeshdError
 from meshd.host import InstanceTaken, Place
 from meshd.logs import get_events
 from meshd.protocol import GIVEN_UP, INBOX, Keys, queue_of
+from meshd.refusals import Refusals
 from meshd.supervisor.reaper import (
     GAP_SECONDS,
     REAP_SECONDS,
@@ -25,7 +26,6 @@ from meshd.supervisor.reaper import (
     Reaper,
     Watch,
 )
-from meshd.supervisor.refusals import Refusals
 from tests.redis.raw import RawQueue, Worker
 from tests.support.redis_server import RedisServer, connect
 from tests.support.wait import wait_until

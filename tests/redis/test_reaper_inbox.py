@@ -11,8 +11,8 @@ from meshd.broker.link import Link
 from meshd.host import InstanceTaken, Place
 from meshd.logs import get_events
 from meshd.protocol import GIVEN_UP, queue_of
+from meshd.refusals import Refusals
 from meshd.supervisor.reaper import REAP_SECONDS, Reaper
-from meshd.supervisor.refusals import Refusals
 from tests.redis.inbox import Inbox, ids, task
 from tests.redis.raw import refused_as_lost
 from tests.support.redis_server import connect

@@ -11,8 +11,8 @@ from meshd.broker.durability import dangers
 from meshd.broker.queue import register
 from meshd.logs import get_events
 from meshd.protocol import INBOX, KINDS, Keys, dumps
+from meshd.refusals import Refusals
 from meshd.supervisor.census import Census, look
-from meshd.supervisor.refusals import Refusals
 from meshd.supervisor.status import DEAD_LIMIT, DEAD_WARNING_SECONDS, Condition, Status
 from tests.redis.raw import RawQueue, Worker
 from tests.support.redis_server import RedisServer, connect

@@ -49,10 +49,11 @@ def ready(host: Host) -> Iterator[Host]:
     host.wait_active(*UNITS)
 
 
-def said(host: Host, unit: str) -> str:
-    """What the processes of the last start of a unit have written."""
+def said(host: Host, unit: str, priority: str = "debug") -> str:
+    """What the processes of the last start of a unit have written, of that priority at least."""
     host.run("journalctl", "--sync")
-    return host.journal(f"_SYSTEMD_INVOCATION_ID={host.show(unit, 'InvocationID')}")
+    start = f"_SYSTEMD_INVOCATION_ID={host.show(unit, 'InvocationID')}"
+    return host.journal("-p", priority, start)
 
 
 def test_start_is_over_when_the_handlers_are_imported_and_a_task_can_be_taken(ready: Host) -> None:
@@ -118,6 +119,8 @@ def test_what_is_broken_fails_with_78_one_clear_line_and_no_second_start(
     assert ready.show(daemon, "ActiveState") == "failed"
     assert ready.show(daemon, "ExecMainStatus") == "78"
     assert ready.restarts(daemon) == 0
-    (line,) = [each for each in said(ready, daemon).splitlines() if each.startswith("meshd: ")]
+    assert said(ready, daemon).count("meshd: ") == 1
+    said_as_error = said(ready, daemon, "err").splitlines()
+    (line,) = [each for each in said_as_error if each.startswith("meshd: ")]
     for expected in clear:
         assert expected in line

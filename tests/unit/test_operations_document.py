@@ -25,6 +25,7 @@ SHARED = {
     "loglines.py": {"worker", "supervisor", "postmortem", "submit"},
     "metrics/endpoint.py": {"worker", "supervisor"},
     "metrics/page.py": {"worker", "supervisor"},
+    "refusals.py": {"worker", "supervisor"},
 }
 OWN = {
     "worker": "worker",
