@@ -1,8 +1,8 @@
 """meshd: background jobs the systemd way. This is what a program imports.
 
 `task`, `current_task`, `submit`, `Retry`, `Discard` and `BadData` serve handlers and stay within
-Python 3.9 and the standard library; `Client` serves producers and brings redis with it, so it is
-loaded when it is first asked for (PEP 562), never in a runner.
+Python 3.9 and the standard library; `Client` serves producers and brings the broker with it, so it
+is loaded when it is first asked for (PEP 562), never in a runner.
 """
 
 from __future__ import annotations

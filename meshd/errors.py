@@ -73,6 +73,10 @@ class SlotHeld(BrokerError):
         self.lapses_in = lapses_in
 
 
+class InstanceTaken(MeshdError):
+    """Another process with this instance's name runs on this host."""
+
+
 class QueueFull(BrokerError):
     """The kind's `max_length` is reached; nothing was pushed."""
 

@@ -15,15 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from meshd.config import WorkerSettings
-from meshd.errors import MeshdError
+from meshd.errors import InstanceTaken, MeshdError
 
 _APPLICATION = b"meshd host id, first edition"
 _HOST_ID_DIGITS = 12
 _BOOT_DIGITS = 8
-
-
-class InstanceTaken(MeshdError):
-    """Another process with this instance's name runs on this host."""
 
 
 class Place(NamedTuple):

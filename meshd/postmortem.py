@@ -22,9 +22,9 @@ from meshd.broker.settlement import RELAYED
 from meshd.broker.slot import Slot, SlotSettings
 from meshd.claims import NO_TYPES, Types
 from meshd.config import Instance, KindSettings, Settings
-from meshd.errors import BrokerError
+from meshd.errors import BrokerError, InstanceTaken
 from meshd.estate import Verdict, read_estate, share_out, tell_of_spool, write_verdict
-from meshd.host import InstanceTaken, Place, folder, take_place
+from meshd.host import Place, folder, take_place
 from meshd.logs import Events
 from meshd.protocol import Keys, queue_of
 from meshd.settle import Settler

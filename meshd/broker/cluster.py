@@ -7,21 +7,22 @@ link is as good as lost, and the next one asks anew who has what. Redirections a
 
 from __future__ import annotations
 
+import binascii
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from redis.connection import Connection
-from redis.crc import key_slot
-
 from meshd.broker.dial import dial
 from meshd.broker.link import Argument, Link, Server
+from meshd.broker.wire import Wire
 from meshd.config import RedisSettings, hosts_of
 from meshd.errors import BrokerError, BrokerUnavailable
 
 #: What concerns no key, and is asked of the node that is nearest.
 _KEYLESS = frozenset((b"TIME", b"PING", b"INFO", b"CONFIG", b"CLIENT", b"SCRIPT", b"SUBSCRIBE"))
+
+_SLOTS = 16384
 
 
 class Range(NamedTuple):
@@ -54,13 +55,13 @@ class ClusterLink(Link):
 
     def __init__(
         self, topology: Topology, open_node: Callable[[str], Link],
-        connection: Connection, address: str, server: Server,
+        wire: Wire, address: str, server: Server,
     ) -> None:  # fmt: skip
-        super().__init__(connection, address, server)
+        super().__init__(wire, address, server)
         self._topology = topology
         self._open_node = open_node
         self._nodes: dict[str, Link] = {}
-        self._know(Link(connection, address, server))
+        self._know(Link(wire, address, server))
 
     def call(self, *arguments: Argument) -> Any:
         return self._node_for(arguments).call(*arguments)
@@ -123,6 +124,16 @@ class ClusterLink(Link):
 
     def _node_was_heard(self) -> None:
         self.heard()
+
+
+def key_slot(key: bytes) -> int:
+    """The slot of a key, by the CRC16 of the cluster specification
+    (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/), which is XMODEM's.
+    """
+    _, brace, rest = key.partition(b"{")
+    tag, closing, _ = rest.partition(b"}")
+    hashed = tag if brace and closing and tag else key
+    return binascii.crc_hqx(hashed, 0) % _SLOTS
 
 
 def dial_node(settings: RedisSettings, home: str) -> ClusterLink:

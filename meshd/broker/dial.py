@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import inspect
+import importlib
 import re
+import socket
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from redis.backoff import NoBackoff
-from redis.connection import Connection, parse_url
-from redis.exceptions import RedisError
-from redis.retry import Retry
-
-from meshd.broker.link import Link, Server, as_broker_error
+from meshd.broker.address import Address, address_of
+from meshd.broker.link import Argument, Link, Server, as_broker_error, pack
+from meshd.broker.resp import Refused
+from meshd.broker.wire import Wire
 from meshd.config import RedisSettings
 from meshd.errors import BrokerError, BrokerUnavailable
 
-#: OpenSSL's and redis-py's words for a server that ends a TLS connection.
+#: The words of OpenSSL and of a wire for a server that ends a TLS connection.
 _HUNG_UP = re.compile("EOF occurred|[Cc]losed|reset by peer|alert|handshake failure")
 
 
 L = TypeVar("L", bound=Link)
 
 
-def dial(settings: RedisSettings, make: Callable[[Connection, str, Server], L]) -> L:
-    """A link to the server that `settings.url` names; `make` is what makes a link of a connection,
-    its address and its server. Raises BrokerUnavailable.
+def dial(settings: RedisSettings, make: Callable[[Wire, str, Server], L]) -> L:
+    """A link to the server that `settings.url` names; `make` is what makes a link of a wire, its
+    address and its server. Raises BrokerUnavailable.
     """
-    connection = _connection(settings)
     try:
-        connection.connect()  # type: ignore[no-untyped-call]
-    except (RedisError, OSError) as error:
+        wire = _logged_in(settings, address_of(settings.url))
+    except OSError as error:
         raise hinting(as_broker_error(error, settings.url), settings) from error
-    return make(connection, settings.url, Server((0, 0), "unknown"))
+    return make(wire, settings.url, Server((0, 0), "unknown"))
 
 
 def hinting(error: BrokerError, settings: RedisSettings) -> BrokerError:
@@ -46,27 +44,49 @@ def hinting(error: BrokerError, settings: RedisSettings) -> BrokerError:
     return BrokerUnavailable(f"{error}; the server may {about} (ssl_certfile, ssl_keyfile)")
 
 
-def _connection(settings: RedisSettings) -> Connection:
-    arguments: dict[str, Any] = dict(parse_url(settings.url))  # type: ignore[no-untyped-call]
-    connection_class = arguments.pop("connection_class", Connection)
-    if settings.password is not None:
-        arguments["password"] = settings.password
-    arguments |= {
-        "socket_timeout": settings.socket_timeout,
-        "retry": Retry(NoBackoff(), 0),
-        "health_check_interval": 0,
-    }
-    if not settings.url.startswith("unix:"):
-        arguments["socket_connect_timeout"] = settings.connect_timeout
-    known: set[str] = set()
-    for shape in Connection.__mro__:
-        known.update(inspect.signature(shape).parameters)
-    # Neither a third protocol nor the library's name: each costs a round trip, old servers refuse.
-    if "protocol" in known:
-        arguments["protocol"] = 2
-    if "driver_info" in known:
-        arguments["driver_info"] = None
-    elif "lib_name" in known:
-        arguments |= {"lib_name": None, "lib_version": None}
-    connection: Connection = connection_class(**arguments)
-    return connection
+def _logged_in(settings: RedisSettings, address: Address) -> Wire:
+    wire = Wire(_connected(settings, address), settings.socket_timeout)
+    try:
+        password = settings.password or address.password
+        if password is not None:
+            user = () if address.user is None else (address.user,)
+            refused = _told(wire, "AUTH", *user, password)
+            if refused is not None:
+                raise BrokerUnavailable(f"Redis at {settings.url} refuses the password: {refused}")
+        if address.database:
+            refused = _told(wire, "SELECT", address.database)
+            if refused is not None:
+                raise as_broker_error(refused, settings.url)
+    except BaseException:
+        wire.close()
+        raise
+    return wire
+
+
+def _told(wire: Wire, *command: Argument) -> Refused | None:
+    wire.send(pack(command))
+    reply = wire.receive()
+    return reply if isinstance(reply, Refused) else None
+
+
+def _connected(settings: RedisSettings, address: Address) -> socket.socket:
+    if address.path:
+        sock = socket.socket(socket.AF_UNIX)
+    else:
+        sock = socket.create_connection((address.host, address.port), settings.connect_timeout)
+    try:
+        if address.path:
+            sock.settimeout(settings.connect_timeout)
+            sock.connect(address.path)
+        else:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if address.tls is not None:
+            # Imported for those who need it: it is larger than all that is here.
+            sock = importlib.import_module("meshd.broker.tls").secured(
+                sock, address.host, address.tls
+            )
+        sock.settimeout(settings.socket_timeout)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

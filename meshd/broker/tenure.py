@@ -13,8 +13,7 @@ from meshd.broker.connector import Connector
 from meshd.broker.link import Link
 from meshd.broker.slot import Attachment, Claimed, Held, Slot
 from meshd.broker.waiter import Waiter
-from meshd.errors import BrokerUnavailable, ClaimLost, SlotHeld
-from meshd.host import InstanceTaken
+from meshd.errors import BrokerUnavailable, ClaimLost, InstanceTaken, SlotHeld
 from meshd.lifecycle import Backoff
 from meshd.logs import Events
 

@@ -10,6 +10,7 @@ from meshd.errors import (
     BrokerUnavailable,
     ConfigError,
     HandlerError,
+    InstanceTaken,
     MeshdError,
     NotBack,
     NotFinished,
@@ -17,7 +18,6 @@ from meshd.errors import (
     ProtocolError,
     QueueFull,
 )
-from meshd.host import InstanceTaken
 
 
 class Exit(enum.IntEnum):

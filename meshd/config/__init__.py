@@ -15,7 +15,7 @@ from meshd.config.address import Address, address_of
 from meshd.config.hosts_url import Hosts, hosts_of, is_cluster, is_sentinel
 from meshd.config.instance import Instance, kind_of, parse_instance
 from meshd.config.load import load
-from meshd.config.redis_url import masked
+from meshd.config.redis_url import DEFAULT_PORT, masked
 from meshd.config.schema import (
     BUILT_IN_KINDS,
     AutoscaleSettings,
@@ -35,6 +35,7 @@ from meshd.config.units import format_duration, format_size, parse_duration, par
 __all__ = [
     "BUILT_IN_KINDS",
     "DEFAULT_FILE",
+    "DEFAULT_PORT",
     "Address",
     "AutoscaleSettings",
     "Hosts",

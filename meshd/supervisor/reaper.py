@@ -16,8 +16,8 @@ from meshd.broker.link import Link
 from meshd.broker.queue import all_queues
 from meshd.broker.recovery import NOT_TAKEN, Canary, Recovered, Sight, recover, survey
 from meshd.config import parse_instance
-from meshd.errors import BrokerError, ClaimLost, SlotHeld
-from meshd.host import InstanceTaken, Place
+from meshd.errors import BrokerError, ClaimLost, InstanceTaken, SlotHeld
+from meshd.host import Place
 from meshd.logs import Events
 from meshd.protocol import BEAT_SECONDS, INBOX, Keys
 from meshd.refusals import Refusals

@@ -94,7 +94,7 @@ class Running:
         """What it asks for first takes effect, and it never hears of it."""
         link = self.inbox.link()
         with pytest.raises(BrokerUnavailable, match="the reply was lost"):
-            self.dispatcher.run_once(Deaf(link._connection, link.address, link.server))
+            self.dispatcher.run_once(Deaf(link._wire, link.address, link.server))
 
     def run(self) -> Counter[str]:
         """Until nothing is left to do: everything that was decided is settled."""

@@ -112,7 +112,7 @@ class Worker:
     def reply_lost(self) -> Iterator[None]:
         """The block's one call takes effect, and this worker never hears of it."""
         link = self.queue.link()
-        self.link = DeafLink(link._connection, link.address, link.server)
+        self.link = DeafLink(link._wire, link.address, link.server)
         with pytest.raises(BrokerUnavailable, match="the reply was lost"):
             yield
 

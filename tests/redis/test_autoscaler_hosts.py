@@ -152,7 +152,7 @@ def test_host_whose_turn_is_over_when_it_speaks_does_nothing(
     all_.begin()
     all_.backlog()
     link = scaled.link()
-    slow = Slow(link._connection, link.address, link.server)
+    slow = Slow(link._wire, link.address, link.server)
     slow.meanwhile = lambda: first.scaler.run_once(first.link, all_.now + 1)
     second.scaler.run_once(slow, all_.now + 1)
     assert [line for line in told(caplog) if "->" in line][-1].startswith("a: 1 -> 3")

@@ -125,7 +125,7 @@ def test_large_letters_behind_small_ones_do_not_come_all_at_once(queue: RawQueue
     for number in range(300, 310):
         bury(queue, number, at=DIED_AT + number, entry=b"x" * 200_000)
     plain = queue.link()
-    link = WeighingLink(plain._connection, plain.address, plain.server)
+    link = WeighingLink(plain._wire, plain.address, plain.server)
     link.pages = []
     assert len(list(dead.find(link, queue.keys, Wanted()))) == 310
     assert max(number for number, _ in link.pages) == READ_AT_ONCE

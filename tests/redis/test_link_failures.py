@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import redis
 
 from meshd.broker.connect import connect
 from meshd.broker.link import Link, Server, as_broker_error, pack
+from meshd.broker.resp import Refused
 from meshd.config import RedisSettings
 from meshd.embedded.standin import read_command
 from meshd.errors import BrokerUnavailable, ClaimLost
@@ -145,7 +145,7 @@ def test_lack_of_replicas_is_waited_out_and_loses_nothing(queue: RawQueue) -> No
 )
 def test_refusal_that_will_pass(text: str) -> None:
     """Redis 5 and 6 wrap what a command in a script was refused for."""
-    error = as_broker_error(redis.ResponseError(text), "there")
+    error = as_broker_error(Refused(text), "there")
     assert isinstance(error, BrokerUnavailable)
     assert "there" in str(error)
 
@@ -160,7 +160,7 @@ def test_refusal_that_will_pass(text: str) -> None:
     ],
 )
 def test_refusal_that_will_not_pass(text: str) -> None:
-    error = as_broker_error(redis.ResponseError(text), "there")
+    error = as_broker_error(Refused(text), "there")
     assert not isinstance(error, BrokerUnavailable)
 
 

@@ -14,8 +14,8 @@ from meshd.broker.link import Link
 from meshd.broker.queue import register
 from meshd.broker.recovery import Sight
 from meshd.clock import ManualClock
-from meshd.errors import BrokerUnavailable, MeshdError
-from meshd.host import InstanceTaken, Place
+from meshd.errors import BrokerUnavailable, InstanceTaken, MeshdError
+from meshd.host import Place
 from meshd.logs import get_events
 from meshd.protocol import GIVEN_UP, INBOX, Keys, queue_of
 from meshd.refusals import Refusals

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from meshd.broker.link import Link
-from meshd.host import InstanceTaken, Place
+from meshd.errors import InstanceTaken
+from meshd.host import Place
 from meshd.logs import get_events
 from meshd.protocol import GIVEN_UP, queue_of
 from meshd.refusals import Refusals

@@ -302,7 +302,7 @@ def test_redis_is_asked_for_a_little_at_a_time(queue: RawQueue) -> None:
     bury(queue, *(b"%d" % number for number in range(3 * dead.CHANGED_AT_ONCE)))
     bury(queue, *(b"%06d" % number * 20_000 for number in range(12)))
     plain = queue.link()
-    link = CountingLink(plain._connection, plain.address, plain.server)
+    link = CountingLink(plain._wire, plain.address, plain.server)
     link.calls = []
     assert len(revive(queue, link)) == 3 * dead.CHANGED_AT_ONCE + 12
     assert max(letters for letters, _ in link.calls) == dead.CHANGED_AT_ONCE

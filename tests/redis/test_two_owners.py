@@ -9,8 +9,7 @@ import pytest
 
 from meshd.broker.slot import Slot, SlotSettings
 from meshd.broker.tenure import Tenure
-from meshd.errors import SlotHeld
-from meshd.host import InstanceTaken
+from meshd.errors import InstanceTaken, SlotHeld
 from meshd.logs import get_events
 from tests.redis.raw import LIMIT, SLOT, RawQueue, Worker
 from tests.support.wait import wait_until

@@ -43,7 +43,7 @@ def test_package_needs_debians_own_libraries_and_recommends_the_rest(package: Pa
         for name in ("Depends", "Recommends")
     }
     libraries = {each for each in fields["Depends"] if each.startswith("python3-")}
-    assert libraries == {"python3-pythonjsonlogger", "python3-redis", "python3-sdnotify"}
+    assert libraries == {"python3-pythonjsonlogger", "python3-sdnotify"}
     assert "python3:any" in fields["Depends"]
     assert fields["Recommends"] == {
         "polkitd", "python3-hiredis", "python3-prometheus-client", "python3-rich",

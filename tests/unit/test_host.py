@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from meshd.config import WorkerSettings
-from meshd.errors import MeshdError
-from meshd.host import InstanceTaken, folder, host_id, take_place
+from meshd.errors import InstanceTaken, MeshdError
+from meshd.host import folder, host_id, take_place
 
 
 def settings(directory: Path) -> WorkerSettings:

@@ -59,7 +59,7 @@ class OvertakenLink(Link):
 
 def like(shape: type[Link], link: Link) -> Link:
     """A link of this shape over the same connection."""
-    return shape(link._connection, link.address, link.server)
+    return shape(link._wire, link.address, link.server)
 
 
 class Process:
