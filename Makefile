@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-OLD    := .venv-redis4
+BARE   := .venv-bare
 PIP    := -m pip --disable-pip-version-check --quiet install
 TESTS  ?= tests
 # Most tests wait for something most of the time: two at once take little more than half as long.
@@ -13,7 +13,7 @@ CHAOS_SEED    ?= # any, which it prints
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format format-check lint types imports budgets \
-        test-matrix test-redis4 test-systemd test-oom deb chaos chaos-mutations bench bench-recovery \
+        test-matrix test-bare test-systemd test-oom deb chaos chaos-mutations bench bench-recovery \
         redis-server iproute2 tmux nodejs promtool packaging-tools containers trees clean
 
 help: ## this list
@@ -46,11 +46,12 @@ imports: $(VENV)/.dev ## import-linter: the floors
 budgets: $(VENV)/.dev ## sizes, docstrings, names
 	$(BIN)/python -m pytest -q tests/unit/test_budgets.py
 
-test-matrix: test-redis4 test ## the tests on the libraries of Debian 12 (redis-py 4.3.4, no hiredis) and the newest
+test-matrix: test-bare test ## the tests without what is only recommended, and with it
 
-# redis-py 4.3.4 leaves the socket of a failed connect to the garbage collector, which says so.
-test-redis4: $(OLD)/.dev redis-server iproute2 tmux nodejs promtool
-	$(OLD)/bin/python $(PYTEST) -W ignore::ResourceWarning tests/unit tests/redis tests/processes
+# What talks to Redis, without hiredis; and the metrics with the library of Debian 12.
+test-bare: $(BARE)/.dev redis-server
+	$(BARE)/bin/python $(PYTEST) tests/redis tests/unit/test_resp.py tests/unit/test_metrics*.py \
+	    $(addprefix tests/processes/test_,metrics.py metrics_files.py worker_redis.py lost_replies.py)
 
 chaos: $(VENV)/.dev redis-server ## kill, freeze and cut off everything, and count (CHAOS_SECONDS=3600 CHAOS_SEED=7)
 	$(BIN)/python -m tests.chaos --seconds $(CHAOS_SECONDS) $(if $(strip $(CHAOS_SEED)),--seed $(CHAOS_SEED))
@@ -96,8 +97,8 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python $(PIP) --editable '.[dev,demo,fast]'
 	@touch $@ $(VENV)/.run
 
-$(OLD)/.dev: pyproject.toml | $(OLD)/bin/python
-	$(OLD)/bin/python $(PIP) --editable '.[dev]' 'redis==4.3.4' 'prometheus-client==0.16.0'
+$(BARE)/.dev: pyproject.toml | $(BARE)/bin/python
+	$(BARE)/bin/python $(PIP) --editable '.[dev]' 'prometheus-client==0.16.0'
 	@touch $@
 
 %/bin/python:

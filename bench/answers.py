@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from bench.site import KIND, TASK_TYPE, Site
@@ -48,8 +48,6 @@ ANSWERS: Final = (
     _answer("result", "unknown", code=75),
     _answer("cancel", "unknown"),
 )
-#: What every one that asks Redis has to load, whatever meshd does.
-LIBRARY: Final = ("-c", "import redis")
 
 
 def answers(runs: int) -> dict[str, float]:
@@ -66,21 +64,15 @@ def answers(runs: int) -> dict[str, float]:
 
 
 def ask(answer: Answer, environment: Mapping[str, str]) -> Took:
-    """Raises AssertionError for another exit code than its own."""
-    code, took = python(("-m", "meshd", *answer.arguments), environment)
-    assert code == answer.code, f"{answer.name} ended with {code}, not {answer.code}"
-    return took
-
-
-def python(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[int, Took]:
-    """Run this interpreter to its end: its exit code, and how long that took."""
+    """Run a command. Raises AssertionError for another exit code than its own."""
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, *arguments],
+        [sys.executable, "-m", "meshd", *answer.arguments],
         env={**os.environ, **environment},
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     _, status, usage = os.wait4(process.pid, 0)
     took = Took(time.perf_counter() - began, usage.ru_utime + usage.ru_stime)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, took
+    assert process.returncode == answer.code, f"{answer.name} ended with {process.returncode}"
+    return took

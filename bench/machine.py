@@ -23,7 +23,6 @@ def machine() -> dict[str, str]:
         "meshd": meshd.__version__,
         "python": platform.python_version(),
         "redis-server": _redis_version(),
-        "redis-py": importlib.metadata.version("redis"),
         "hiredis": importlib.metadata.version("hiredis"),
     }
 

@@ -55,9 +55,9 @@ class Encrypted:
         self.server = server
         self.port = port
 
-    def url(self, **members: Path) -> str:
-        query = "&".join(f"ssl_{name}={path}" for name, path in members.items())
-        return f"rediss://127.0.0.1:{self.port}/0?{query}"
+    def url(self, host: str = "127.0.0.1", **members: Path | str) -> str:
+        query = "&".join(f"ssl_{name}={value}" for name, value in members.items())
+        return f"rediss://{host}:{self.port}/0?{query}"
 
     def url_of_client(self) -> str:
         certificate, key = self.authority.sign("client")
@@ -98,6 +98,19 @@ def test_server_of_another_authority_is_not_trusted(encrypted: Encrypted, tmp_pa
     certificate, key = encrypted.authority.sign("client")
     url = encrypted.url(ca_certs=other.certificate, certfile=certificate, keyfile=key)
     assert "certificate verify failed" in refusal(url)
+
+
+def test_certificate_of_another_host_is_not_trusted_unless_nothing_is_verified(
+    encrypted: Encrypted,
+) -> None:
+    certificate, key = encrypted.authority.sign("client")
+    own = {"certfile": certificate, "keyfile": key}
+    ca = encrypted.authority.certificate
+    assert "certificate verify failed" in refusal(encrypted.url("localhost", ca_certs=ca, **own))
+    url = encrypted.url("localhost", cert_reqs="none", **own)
+    link = connect(RedisSettings(url=url))
+    assert link.call("PING") == b"PONG"
+    link.close()
 
 
 def test_client_without_a_certificate_is_told_that_it_needs_one(encrypted: Encrypted) -> None:

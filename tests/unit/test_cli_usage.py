@@ -253,7 +253,7 @@ def test_error_that_nobody_expects_keeps_its_traceback() -> None:
 
 @pytest.mark.parametrize("command", PRODUCERS)
 def test_producers_command_loads_no_daemon(command: str) -> None:
-    # A command should answer within 150 ms, and redis-py alone takes half of that.
+    # A command should answer within 150 ms.
     code = f"import sys, meshd.cli.{command}; print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     daemons = ("meshd.worker", "meshd.supervisor", "meshd.dev", "meshd.embedded", "meshd.tasks")
