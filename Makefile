@@ -8,6 +8,11 @@ PIP    := -m pip --disable-pip-version-check --quiet install
 TESTS  ?= tests
 # Most tests wait for something most of the time: two at once take little more than half as long.
 PYTEST := -m pytest --numprocesses 2 --dist loadgroup
+# What talks to Redis through the library; all else that the daemons do with Debian 12's the tests on
+# the booted machine see.
+ABOUT_REDIS := tests/redis tests/unit/test_metrics*.py tests/processes/test_metrics*.py \
+    $(addprefix tests/processes/test_,cli_submit.py cluster.py lost_replies.py redis_faults.py \
+    redis_misbehaving.py sentinel.py spool.py supervisor.py worker_redis.py)
 CHAOS_SECONDS ?= 60
 CHAOS_SEED    ?= # any, which it prints
 
@@ -49,8 +54,8 @@ budgets: $(VENV)/.dev ## sizes, docstrings, names
 test-matrix: test-redis4 test ## the tests on the libraries of Debian 12 (redis-py 4.3.4, no hiredis) and the newest
 
 # redis-py 4.3.4 leaves the socket of a failed connect to the garbage collector, which says so.
-test-redis4: $(OLD)/.dev redis-server iproute2 tmux nodejs promtool
-	$(OLD)/bin/python $(PYTEST) -W ignore::ResourceWarning tests/unit tests/redis tests/processes
+test-redis4: $(OLD)/.dev redis-server
+	$(OLD)/bin/python $(PYTEST) -W ignore::ResourceWarning $(ABOUT_REDIS)
 
 chaos: $(VENV)/.dev redis-server ## kill, freeze and cut off everything, and count (CHAOS_SECONDS=3600 CHAOS_SEED=7)
 	$(BIN)/python -m tests.chaos --seconds $(CHAOS_SECONDS) $(if $(strip $(CHAOS_SEED)),--seed $(CHAOS_SEED))
