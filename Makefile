@@ -6,8 +6,8 @@ BIN    := $(VENV)/bin
 BARE   := .venv-bare
 PIP    := -m pip --disable-pip-version-check --quiet install
 TESTS  ?= tests
-# Most tests wait for something most of the time: two at once take little more than half as long.
-PYTEST := -m pytest --numprocesses 2 --dist loadgroup
+# Most tests wait for something most of the time: four at once take little more than a third as long.
+PYTEST := -m pytest --numprocesses 4 --dist loadgroup
 CHAOS_SECONDS ?= 60
 CHAOS_SEED    ?= # any, which it prints
 

@@ -59,6 +59,8 @@ examples:
   meshd COMMAND --help                                   what a command can do
 """
 
+_STANDARD_ERROR = 2
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
@@ -85,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _to_whom_it_concerns(text: str) -> str:
     """As it is, or with the level of an error before each line for the journal, sd-daemon(3)."""
-    if not is_journal(sys.stderr.fileno(), os.environ):
+    if not is_journal(_STANDARD_ERROR, os.environ):
         return text
     return "\n".join(f"<{priority(ERROR)}>{line}" for line in text.splitlines())
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from meshd.embedded.standin import read_command
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 from tests.support.site import Site
@@ -201,8 +202,8 @@ def old_server() -> Iterator[str]:
                 connection, _ = listener.accept()
             except TimeoutError:
                 continue
-            with connection:
-                while connection.recv(4096):
+            with connection, connection.makefile("rb") as commands:
+                while read_command(commands):
                     connection.sendall(b"$23\r\nredis_version:3.0.6\r\n\r\n\r\n")
 
     thread = threading.Thread(target=serve)

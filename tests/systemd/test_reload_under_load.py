@@ -90,7 +90,7 @@ class Loaded:
 def loaded(host: Host) -> Iterator[Loaded]:
     yield Loaded(host)
     host.write("/root/reload/stop", "")
-    host.run("systemctl", "stop", UNIT, "reload-load")
+    host.run("systemctl", "stop", UNIT)
     host.redis("DEL", "queue:worker_reload", "{queue:worker_reload}:stats")
     host.run("rm", "-rf", CONFIG, STATE, "/root/reload")
     host.run("systemctl", "reload", SUPERVISOR)
