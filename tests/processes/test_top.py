@@ -15,7 +15,7 @@ import pytest
 from tests.support.command import run_meshd
 from tests.support.daemon import _neutral_environment
 from tests.support.redis_server import RedisServer
-from tests.support.site import Site
+from tests.support.site import Site, alive
 from tests.support.systemctl import FakeSystemctl
 from tests.support.wait import wait_until
 
@@ -52,7 +52,9 @@ class Terminal:
         return wait_until(found, what=f"{text!r} on the screen")
 
     def close(self) -> None:
+        pid = int(self._tmux("list-panes", "-F", "#{pane_pid}"))
         self._tmux("kill-server")
+        wait_until(lambda: not alive(pid), what="the end of what ran in the terminal")
 
     def _tmux(self, *arguments: str) -> str:
         done = subprocess.run(

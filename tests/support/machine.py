@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tests.support.leftovers import spared
 from tests.support.wait import wait_until
 
 RELEASES: Final = ("bookworm", "trixie")
@@ -112,7 +113,7 @@ class Machine:
         """Start it, and wait until systemd has nothing left to do."""
         # A cgroup of its own: machines that share one find, and stop, the units of each other.
         self._cgroup.mkdir(exist_ok=True)
-        with self._console.open("ab") as console:
+        with self._console.open("ab") as console, spared():
             self._nspawn = subprocess.Popen(
                 [
                     "sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(self._cgroup),
@@ -169,6 +170,7 @@ class Machine:
         return self.out("systemctl", "show", "--property", name, "--value", unit)
 
     def journal(self, *arguments: str) -> str:
+        self.run("journalctl", "--sync")
         return self.out("journalctl", "--no-pager", "--output=cat", *arguments)
 
     def wait(self, predicate: Callable[[], object], *, timeout: float = 15, what: str) -> float:

@@ -51,7 +51,6 @@ def ready(host: Host) -> Iterator[Host]:
 
 def said(host: Host, unit: str, priority: str = "debug") -> str:
     """What the processes of the last start of a unit have written, of that priority at least."""
-    host.run("journalctl", "--sync")
     start = f"_SYSTEMD_INVOCATION_ID={host.show(unit, 'InvocationID')}"
     return host.journal("-p", priority, start)
 
