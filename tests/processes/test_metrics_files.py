@@ -51,9 +51,10 @@ def test_textfiles_alone_are_written_and_readable_for_everybody_and_nothing_list
 
 def test_file_of_a_killed_worker_is_dropped_by_the_supervisor(metered: Metered) -> None:
     metered.supervisor()
-    metered.site.worker("a1").kill()
+    worker = metered.site.worker("a1")
+    wait_until(lambda: "a1.prom" in metered.files(), what="a1.prom")
+    worker.kill()
     metered.site.worker("a2")
-    assert "a1.prom" in metered.files()
     wait_until(
         lambda: metered.files() == ["a2.prom", "supervisor.prom"],
         every=0.1, what="a1.prom to be dropped",
