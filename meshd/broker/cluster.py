@@ -17,7 +17,7 @@ from meshd.broker.dial import dial
 from meshd.broker.link import Argument, Link, Server
 from meshd.broker.wire import Wire
 from meshd.config import RedisSettings, hosts_of
-from meshd.errors import BrokerError, BrokerUnavailable
+from meshd.errors import BrokerError, BrokerFull, BrokerUnavailable
 
 #: What concerns no key, and is asked of the node that is nearest.
 _KEYLESS = frozenset((b"TIME", b"PING", b"INFO", b"CONFIG", b"CLIENT", b"SCRIPT", b"SUBSCRIBE"))
@@ -89,7 +89,7 @@ class ClusterLink(Link):
         replies: list[Any] = [None] * len(commands)
         for node, places in self._by_node(commands):
             _put(replies, places, node.run_all([commands[place] for place in places]))
-        if any(isinstance(reply, BrokerUnavailable) for reply in replies):
+        if any(map(_leads_elsewhere, replies)):
             # The others have run, so this is no failure of the call; but the way has changed.
             self.close()
         return replies
@@ -182,6 +182,11 @@ def _key_of(command: Sequence[Argument]) -> bytes | str | None:
         key = command[1]
     assert isinstance(key, (bytes, str))
     return key
+
+
+def _leads_elsewhere(reply: object) -> bool:
+    """Whether a node refused for what another may do; a full one is still the right one."""
+    return isinstance(reply, BrokerUnavailable) and not isinstance(reply, BrokerFull)
 
 
 def _put(replies: list[Any], places: Iterable[int], answers: Iterable[Any]) -> None:

@@ -27,10 +27,10 @@ def connect(settings: RedisSettings, home: str = INBOX) -> Link:
         link.server = _server(info, link.address)
     except BrokerError as error:
         link.close()
-        hinting_at = hinting(error, settings)
-        if hinting_at is error:
+        with_hint = hinting(error, settings)
+        if with_hint is error:
             raise
-        raise hinting_at from error
+        raise with_hint from error
     return link
 
 

@@ -123,8 +123,10 @@ class Link:
 
     def send_packed(self, command: bytes) -> None:
         """Send a packed command; its reply must be read with `receive_packed`."""
-        with self._as_broker_errors():
+        try:
             self._wire.send(command)
+        except OSError as error:
+            raise self._lost(error) from error
 
     def receive_packed(self, command: bytes) -> Any:
         """The reply to an EVALSHA, which is sent again when the server did not know the script."""

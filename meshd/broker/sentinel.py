@@ -21,10 +21,11 @@ def dial_primary(settings: RedisSettings) -> Link:
     proves true. Raises BrokerUnavailable, which says what each sentinel answered.
     """
     service = hosts_of(settings.url)
+    asked = service._replace(user=None, database=0)
     answers = []
     for host, port in service.addresses:
         try:
-            return _by_word_of(f"redis://{_bracketed(host)}:{port}", service, settings)
+            return _by_word_of(asked.at(host, port), service, settings)
         except BrokerError as error:
             answers.append(str(error))
     raise BrokerUnavailable(f"no primary of {service.service}: {'; '.join(dict.fromkeys(answers))}")
@@ -53,7 +54,3 @@ def _primary(sentinel: str, service: str, settings: RedisSettings) -> tuple[str,
     if found is None:
         raise BrokerUnavailable(f"the sentinel {sentinel} knows no service {service}")
     return found[0].decode(), int(found[1])
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -93,10 +93,9 @@ class Cluster:
             ask(node, "CLUSTER", "SETSLOT", slot, "NODE", identity(to))
 
     def _is_whole(self) -> bool:
-        states = [ask(node, "CLUSTER", "INFO") for node in (*self.nodes, self.spare)]
         return all(
-            _said(state, "cluster_state") == "ok" and _said(state, "cluster_known_nodes") == "4"
-            for state in states
+            said(node, "cluster_state") == "ok" and said(node, "cluster_known_nodes") == "4"
+            for node in (*self.nodes, self.spare)
         )
 
     def _has_spare(self) -> bool:
@@ -114,8 +113,9 @@ def identity(node: RedisServer) -> str:
     return _text(ask(node, "CLUSTER", "MYID"))
 
 
-def _said(info: Any, name: str) -> str:
+def said(node: RedisServer, name: str) -> str:
     """A line of CLUSTER INFO, which some versions of redis-py take apart."""
+    info = ask(node, "CLUSTER", "INFO")
     if isinstance(info, dict):
         return _text(info[name])
     return dict(line.split(":", 1) for line in _text(info).split("\r\n") if ":" in line)[name]
